@@ -84,7 +84,7 @@ def test_help_shows_the_essential_flags_with_their_choices_and_all_of_them_on_re
     for flag in ("-h", "--help"):
         _, text, _, _ = run(flag)
         assert "-m, --mode [fast|exact]" in text and "--share SHARE" in text and "--where WHERE" in text
-        assert text.index("--mode") < text.index("--share") < text.index("--help-all  all 13 flags")
+        assert text.index("--mode") < text.index("--share") < text.index("--help-all: all 13 flags")
         assert text.rstrip().endswith("Examples:\n  try this\nMore: docs/that.md")
         assert "--number" not in text and "--size" not in text and "--hidden" not in text
     _, text, _, _ = run("--help-all")

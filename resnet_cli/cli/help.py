@@ -77,10 +77,19 @@ def command_help(command: Command, ctx: Any, *, show_all: bool) -> str:
         lines += ["", bold(f"{title}:"), *_rows(rows, width)]
     if not show_all:
         num_flags = len(options)
-        rest = f"{HELP_ALL}  all {num_flags} flags" if len(shown) + len(common) < num_flags else ""
-        lines += _wrapped(_INDENT + "    ".join(filter(None, [", ".join(map(_flag, common)), rest])), width, _INDENT)
-    epilog = (command.epilog or "").removeprefix("\b\n")
-    return "\n".join([*lines, *(["", *epilog.split("\n")] if epilog else [])]) + "\n"
+        rest = (
+            f"{HELP_ALL}: all {num_flags} flags".replace(" ", _FIXED_SPACE)
+            if len(shown) + len(common) < num_flags
+            else ""
+        )
+        lines += _wrapped(
+            _INDENT + "    ".join(filter(None, [", ".join(_flag(one).replace(", ", "/") for one in common), rest])),
+            width,
+            _INDENT,
+        )
+    if command.epilog:
+        lines += ["", command.epilog.replace("Examples:", bold("Examples:"), 1)]
+    return "\n".join(lines) + "\n"
 
 
 def overview(

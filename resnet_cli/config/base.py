@@ -33,7 +33,6 @@ class Flag:
         help: A short sentence, which ``-h`` shows, and others that only ``--help-all`` shows.
         panel: The group of ``--help`` that shows it; None: the first group.
         default: What ``--help`` shows as the default where the field's own default is None.
-        advanced: No longer read: each command names the flags that ``-h`` shows.
         name: The flag, where it is not the field's name with dashes.
         short: A one-letter flag, such as ``-f``.
         metavar: What stands for the value in ``--help``, where the type does not say it.
@@ -45,7 +44,6 @@ class Flag:
     help: str
     panel: str | None = None
     default: str | None = None
-    advanced: bool = False
     name: str | None = None
     short: str | None = None
     metavar: str | None = None

@@ -35,11 +35,11 @@ class FinetuneConfig(ComputeConfig, DataConfig):
 
     data: str = "cifar10"
     limit: Annotated[
-        Positive | None, Flag("Use at most N training images, balanced across the classes.", DATA, "all", advanced=True)
+        Positive | None, Flag("Use at most N training images, balanced across the classes.", DATA, "all")
     ] = None
     fraction: Annotated[
         Annotated[AnyShare, Field(gt=0, le=1)] | None,
-        Flag("Use this share of the training images: 25% or 0.25.", DATA, "all", advanced=True),
+        Flag("Use this share of the training images: 25% or 0.25.", DATA, "all"),
     ] = None
     val_fraction: Annotated[
         AnyShare,
@@ -48,7 +48,6 @@ class FinetuneConfig(ComputeConfig, DataConfig):
             "Share of each class that is set aside for validation; if the data have no splits, the same share is also "
             "set aside for testing.",
             DATA,
-            advanced=True,
         ),
     ] = 0.1
     bit_depth: Annotated[
@@ -58,10 +57,9 @@ class FinetuneConfig(ComputeConfig, DataConfig):
             "bits in 16, which would be nearly black.",
             DATA,
             "from the largest value of all images",
-            advanced=True,
         ),
     ] = None
-    split_seed: Annotated[Seed, Flag("Random seed for drawing splits and subsets.", DATA, advanced=True)] = 0
+    split_seed: Annotated[Seed, Flag("Random seed for drawing splits and subsets.", DATA)] = 0
 
     weights: Annotated[
         str,
@@ -88,15 +86,14 @@ class FinetuneConfig(ComputeConfig, DataConfig):
     ] = "auto"
     unfreeze: Annotated[
         Names | None,
-        Flag("Stages of the backbone to train: layer3,layer4.", TRAINING, "all of them", advanced=True),
+        Flag("Stages of the backbone to train: layer3,layer4.", TRAINING, "all of them"),
     ] = None
-    head: Annotated[Head, Flag("linear, or the hidden widths of an MLP: 1024,512.", TRAINING, advanced=True)] = "linear"
+    head: Annotated[Head, Flag("linear, or the hidden widths of an MLP: 1024,512.", TRAINING)] = "linear"
     solver: Annotated[
         Literal["auto", "lbfgs", "lbfgs-sgd", "sgd"],
         Flag(
             "Solver for a head on features: L-BFGS, steps of the optimizer that start from its head, or steps alone.",
             TRAINING,
-            advanced=True,
         ),
     ] = "auto"
     epochs: Annotated[
@@ -111,13 +108,11 @@ class FinetuneConfig(ComputeConfig, DataConfig):
         Rate | Literal["auto"] | None,
         Flag("Peak learning rate of the backbone. auto runs a short range test.", TRAINING, "from the weights"),
     ] = None
-    head_lr: Annotated[
-        Rate | None, Flag("Peak learning rate of the head.", TRAINING, "from the mode", advanced=True)
-    ] = None
+    head_lr: Annotated[Rate | None, Flag("Peak learning rate of the head.", TRAINING, "from the mode")] = None
     image_size: Annotated[ImageSize | None, Flag("Input size in pixels.", TRAINING, "from the weights")] = None
     fit: Annotated[
         Literal["crop", "pad", "squash"] | None,
-        Flag("How an image is fitted into the square input.", TRAINING, "from the images' shapes", advanced=True),
+        Flag("How an image is fitted into the square input.", TRAINING, "from the images' shapes"),
     ] = None
     augment: Annotated[
         Literal["none", "light", "standard", "strong"] | None,
@@ -127,7 +122,7 @@ class FinetuneConfig(ComputeConfig, DataConfig):
         Literal["none", "weights", "sampler", "logit-adjust"] | None,
         Flag("How to handle class imbalance.", TRAINING, "none"),
     ] = None
-    seed: Annotated[Seed, Flag("Random seed for the head, shuffling and augmentation.", TRAINING, advanced=True)] = 0
+    seed: Annotated[Seed, Flag("Random seed for the head, shuffling and augmentation.", TRAINING)] = 0
     seeds: Annotated[
         int,
         Field(ge=1, le=100),
@@ -135,38 +130,37 @@ class FinetuneConfig(ComputeConfig, DataConfig):
             "Repeat with N seeds, starting at --seed; report mean and spread. Where L-BFGS alone fits the head, each "
             "seed draws another split.",
             TRAINING,
-            advanced=True,
         ),
     ] = 1
 
     optimizer: Annotated[
         Literal["sgd", "adamw"] | None,
-        Flag("sgd has Nesterov momentum.", RECIPE, "from the weights", advanced=True),
+        Flag("sgd has Nesterov momentum.", RECIPE, "from the weights"),
     ] = None
     schedule: Annotated[
         Literal["cosine", "linear", "constant", "one-cycle"] | None,
-        Flag("Learning-rate schedule after the warmup.", RECIPE, "cosine", advanced=True),
+        Flag("Learning-rate schedule after the warmup.", RECIPE, "cosine"),
     ] = None
     warmup: Annotated[
         Annotated[AnyShare, Field(ge=0, lt=1)] | None,
-        Flag("Share of all steps until the learning rate peaks.", RECIPE, "0.1", advanced=True),
+        Flag("Share of all steps until the learning rate peaks.", RECIPE, "0.1"),
     ] = None
     layer_decay: Annotated[
         Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None,
-        Flag("Learning rate of each stage relative to the stage after it.", RECIPE, "1", advanced=True),
+        Flag("Learning rate of each stage relative to the stage after it.", RECIPE, "1"),
     ] = None
     weight_decay: Annotated[
         Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] | None,
-        Flag("Weight decay; not applied to BatchNorm and biases.", RECIPE, "from the mode", advanced=True),
+        Flag("Weight decay; not applied to BatchNorm and biases.", RECIPE, "from the mode"),
     ] = None
-    clip_grad: Annotated[Rate | None, Flag("Maximum gradient norm.", RECIPE, "not clipped", advanced=True)] = None
+    clip_grad: Annotated[Rate | None, Flag("Maximum gradient norm.", RECIPE, "not clipped")] = None
     accumulate: Annotated[
         Annotated[int, Field(ge=1, le=4096)] | None,
-        Flag("Gradient accumulation: split each batch into N micro-batches.", RECIPE, "1", advanced=True),
+        Flag("Gradient accumulation: split each batch into N micro-batches.", RECIPE, "1"),
     ] = None
     batchnorm: Annotated[
         Literal["auto", "train", "eval"],
-        Flag("train uses batch statistics, eval the running statistics of the weights.", RECIPE, advanced=True),
+        Flag("train uses batch statistics, eval the running statistics of the weights.", RECIPE),
     ] = "auto"
     loss: Annotated[
         Literal["ce", "focal", "bce", "asl"] | None,
@@ -175,30 +169,29 @@ class FinetuneConfig(ComputeConfig, DataConfig):
             "Multi-label data needs bce, focal or asl.",
             RECIPE,
             "ce, or bce for multi-label data",
-            advanced=True,
         ),
     ] = None
     label_smoothing: Annotated[
         Annotated[AnyShare, Field(ge=0, lt=1)] | None,
-        Flag("Share of each label that is spread over all classes.", RECIPE, "0", advanced=True),
+        Flag("Share of each label that is spread over all classes.", RECIPE, "0"),
     ] = None
     policy: Annotated[
         Literal["none", "randaugment", "trivialaugment"] | None,
-        Flag("Augmentation policy; replaces the one of --augment.", RECIPE, "from --augment", advanced=True),
+        Flag("Augmentation policy; replaces the one of --augment.", RECIPE, "from --augment"),
     ] = None
     erasing: Annotated[
         Share | None,
-        Flag("Probability that a part of the image is erased.", RECIPE, "from --augment", advanced=True),
+        Flag("Probability that a part of the image is erased.", RECIPE, "from --augment"),
     ] = None
-    mixup: Annotated[Alpha | None, Flag("Alpha of mixup.", RECIPE, "0: off", advanced=True)] = None
-    cutmix: Annotated[Alpha | None, Flag("Alpha of CutMix.", RECIPE, "0: off", advanced=True)] = None
+    mixup: Annotated[Alpha | None, Flag("Alpha of mixup.", RECIPE, "0: off")] = None
+    cutmix: Annotated[Alpha | None, Flag("Alpha of CutMix.", RECIPE, "0: off")] = None
     mix_off_epochs: Annotated[
         Annotated[int, Field(ge=0, le=10_000)] | None,
-        Flag("Turn off mixup and CutMix for the last N epochs.", RECIPE, "0", advanced=True),
+        Flag("Turn off mixup and CutMix for the last N epochs.", RECIPE, "0"),
     ] = None
     progressive: Annotated[
         ImageSize | None,
-        Flag("Image size of the first epoch; it grows to the full size.", RECIPE, "off", advanced=True),
+        Flag("Image size of the first epoch; it grows to the full size.", RECIPE, "off"),
     ] = None
     ema: Annotated[
         Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] | None,
@@ -206,12 +199,11 @@ class FinetuneConfig(ComputeConfig, DataConfig):
             "Decay of an exponential moving average of the weights, which becomes the model: 0.999.",
             RECIPE,
             "off",
-            advanced=True,
         ),
     ] = None
     average: Annotated[
         Annotated[int, Field(ge=2, le=10_000)] | None,
-        Flag("Average the weights of the last N epochs.", RECIPE, "off", advanced=True),
+        Flag("Average the weights of the last N epochs.", RECIPE, "off"),
     ] = None
 
     max_time: Annotated[
@@ -220,11 +212,11 @@ class FinetuneConfig(ComputeConfig, DataConfig):
     ] = None
     patience: Annotated[
         Positive | None,
-        Flag("Stop after N epochs without an improvement.", STOPPING, "never", advanced=True),
+        Flag("Stop after N epochs without an improvement.", STOPPING, "never"),
     ] = None
     target: Annotated[
         Share | None,
-        Flag("Stop when validation top-1 (multi-label: mAP) reaches this: 97%.", STOPPING, "never", advanced=True),
+        Flag("Stop when validation top-1 (multi-label: mAP) reaches this: 97%.", STOPPING, "never"),
     ] = None
     fail_under: Annotated[
         Share | None,
@@ -232,7 +224,6 @@ class FinetuneConfig(ComputeConfig, DataConfig):
             "Exit with code 10 if top-1 (multi-label: mAP) on the test split (else validation) is below this: 90%.",
             STOPPING,
             "never",
-            advanced=True,
         ),
     ] = None
 
@@ -242,7 +233,6 @@ class FinetuneConfig(ComputeConfig, DataConfig):
             "Time between checkpoints within an epoch: 10m. 0.001s: after each step.",
             RUN,
             "10m; and after each epoch",
-            advanced=True,
         ),
     ] = None
     log_to: Annotated[
@@ -251,11 +241,10 @@ class FinetuneConfig(ComputeConfig, DataConfig):
             "Also log the run to tensorboard, wandb or mlflow, or to several of them: wandb,mlflow.",
             RUN,
             "none: nothing is sent anywhere",
-            advanced=True,
         ),
     ] = ()
-    tensorboard: Annotated[bool, Flag("The same as --log-to tensorboard.", RUN, advanced=True)] = False
-    deterministic: Annotated[bool, Flag("Make repeated runs bit-identical, also on a GPU.", RUN, advanced=True)] = False
+    tensorboard: Annotated[bool, Flag("The same as --log-to tensorboard.", RUN)] = False
+    deterministic: Annotated[bool, Flag("Make repeated runs bit-identical, also on a GPU.", RUN)] = False
     out: Annotated[Path | None, Flag("The run folder.", RUN, "runs/DATA-TIME")] = None
 
     step_precision: Annotated[
@@ -264,7 +253,6 @@ class FinetuneConfig(ComputeConfig, DataConfig):
             "Precision of the training steps alone.",
             MACHINE,
             "that of --precision; else bf16 where the hardware is faster with it",
-            advanced=True,
         ),
     ] = None
     threads: Annotated[
@@ -273,7 +261,6 @@ class FinetuneConfig(ComputeConfig, DataConfig):
             "CPU threads that share each operation. auto measures, and measures again when other processes take or "
             "free the cores; the run records it.",
             MACHINE,
-            advanced=True,
         ),
     ] = "auto"
     devices: Annotated[
@@ -283,7 +270,6 @@ class FinetuneConfig(ComputeConfig, DataConfig):
             "... -m resnet_cli finetune DATA --out RUN.",
             MACHINE,
             "1",
-            advanced=True,
         ),
     ] = None
 
