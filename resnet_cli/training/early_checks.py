@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-
 from resnet_cli.config.finetune import FinetuneConfig
-from resnet_cli.errors import missing_extra
 from resnet_cli.model.model_path import resolve_model_path
 from resnet_cli.network import hub, registry
 from resnet_cli.system.latest import real_path
@@ -13,13 +10,12 @@ from resnet_cli.system.paths import check_writable, refuse_existing
 
 
 def check_early(config: FinetuneConfig) -> None:
-    """Refuses a training whose weights, output folder or packages are not there.
+    """Refuses a training whose weights or output folder are not there.
 
     Raises:
         ConfigError: There are no such weights, or the folder of ``--out`` exists.
         DiskError: The folder of ``--out`` cannot be created.
         ModelError: The folder of ``--weights`` has a model of another kind.
-        SetupError: A package is missing.
     """
     refuse_existing(config.out)
     if config.out is not None:
@@ -27,8 +23,3 @@ def check_early(config: FinetuneConfig) -> None:
     weights = config.weights
     if weights not in {"auto", "none", *registry.WEIGHTS} and not hub.is_spec(weights):
         resolve_model_path(real_path(weights), "--weights")
-    if config.tensorboard:
-        try:
-            importlib.import_module("torch.utils.tensorboard")
-        except ImportError:
-            raise missing_extra("--tensorboard needs the package tensorboard", "tensorboard") from None
