@@ -54,7 +54,7 @@ def folder_names(classes: Sequence[str], *, reserved: Sequence[str] = ()) -> dic
     return found
 
 
-def place(folder: Path, name: str, identity: str, write: Callable[[Path], None]) -> Path:
+def place(folder: Path, name: str, identity: str, write: Callable[[Path], object]) -> Path:
     """Puts a new file into a folder, under its name or, if another file has it, under a name with a mark.
 
     The same content under the same name stays one file, so that a command can be repeated.

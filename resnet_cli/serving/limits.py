@@ -94,7 +94,9 @@ async def _read_form(request: Request, limits: Limits) -> list[Upload]:
     files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     if not files:
         raise HTTPException(400, "no files in the form: curl -F file=@photo.jpg")
-    return [Upload((file.filename or "image")[:_MAX_NAME], await file.read()) for file in files]
+    uploads = [Upload((file.filename or "image")[:_MAX_NAME], await file.read()) for file in files]
+    await form.close()
+    return uploads
 
 
 async def _bounded(request: Request, limits: Limits) -> AsyncGenerator[bytes, None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+from collections.abc import Callable
 from types import FrameType
 from typing import NamedTuple
 
@@ -45,13 +46,14 @@ def listen(host: str, port: int) -> Address:
     return Address(listening, f"http://{shown}:{listening.getsockname()[1]}")
 
 
-def serve(app: Starlette, address: Address, *, grace_s: float) -> None:
+def serve(app: Starlette, address: Address, *, grace_s: float, on_stop: Callable[[], None] = lambda: None) -> None:
     """Serves until a signal comes; then accepts no more connections and finishes the requests in flight.
 
     Args:
         app: The app, from :func:`resnet_cli.serving.app.make_app`.
         address: The socket, from :func:`listen`; closed at the end.
         grace_s: Maximum time for the requests in flight, in seconds.
+        on_stop: Called when a signal comes: ends responses that would otherwise last as long as the server.
 
     Raises:
         KeyboardInterrupt: The signal, once all requests are finished.
@@ -67,17 +69,19 @@ def serve(app: Starlette, address: Address, *, grace_s: float) -> None:
         timeout_graceful_shutdown=round(grace_s),
     )
     with address.listening:
-        _Server(config).run(sockets=[address.listening])
+        _Server(config, on_stop).run(sockets=[address.listening])
 
 
 class _Server(uvicorn.Server):
     """Keeps SIGINT ignored if the parent process ignores it, as a shell does for background jobs."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
         super().__init__(config)
+        self._on_stop = on_stop
         self._is_sigint_ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begins to shut down."""
         if not (sig == signal.SIGINT and self._is_sigint_ignored):
+            self._on_stop()
             super().handle_exit(sig, frame)

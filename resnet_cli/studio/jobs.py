@@ -12,12 +12,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Literal, TypeAlias
 
-from resnet_cli.errors import ConfigError
+from resnet_cli.errors import ConfigError, ResnetCliError
 from resnet_cli.studio.calls import Call, in_folder
 from resnet_cli.studio.project import Project
+from resnet_cli.studio.worker import STOP
 
 Kind: TypeAlias = Literal["inspect", "train", "audit", "export"]
 State: TypeAlias = Literal["running", "stopping", "done", "failed", "stopped", "killed"]
@@ -28,12 +29,16 @@ NAMES: dict[Kind, str] = {
     "audit": "the check of the labels",
     "export": "an export",
 }
+#: The program that carries out commands; modules in the current folder must not take the place of installed ones.
+WORKER = (sys.executable, "-P", "-m", "resnet_cli.studio.worker")
 #: Longest line of a process: the result of a check of many images.
 _MAX_LINE = 2**27
 #: Least time between two updates of the page, in seconds.
 _EVERY_S = 0.1
 #: Time in which a process that is told to stop may finish its step and save, in seconds.
 SHUTDOWN_S = 120
+#: Time until the process for the next command starts: first, the page is busy with the results. In seconds.
+PAUSE_S = 3.0
 
 
 @dataclasses.dataclass
@@ -109,21 +114,26 @@ class Jobs:
 
     Args:
         on_end: Called with a job that is over, before listeners are told.
+        worker: The program that carries out commands, with its arguments.
     """
 
-    def __init__(self, on_end: Callable[[Job], None]) -> None:
+    def __init__(self, on_end: Callable[[Job], None], worker: Sequence[str] = WORKER) -> None:
         self.job: Job | None = None
+        self._worker = worker
         self._on_end = on_end
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
-        self._spare: asyncio.Task[asyncio.subprocess.Process] | None = None
+        self._preparing: asyncio.Task[None] | None = None
+        self._spare: asyncio.subprocess.Process | None = None
+        self._ending: set[asyncio.Task[int]] = set()
+        self._starting = asyncio.Lock()
         self._numbers = itertools.count(1)
-        self._listeners: set[asyncio.Queue[dict[str, Any]]] = set()
+        self._listeners: set[asyncio.Queue[dict[str, Any] | None]] = set()
 
-    def prepare(self) -> None:
-        """Starts a process that has imported what a training needs when one begins; it waits."""
-        if self._spare is None:
-            self._spare = asyncio.ensure_future(_start())
+    async def prepare(self) -> None:
+        """Starts a process that imports what commands need, and waits for one."""
+        if self._spare is None or self._spare.returncode is not None:
+            self._spare = await _start_process(self._worker)
 
     async def start(self, kind: Kind, project: Project, call: Call, **options: Any) -> Job:
         """Starts a command.
@@ -131,19 +141,21 @@ class Jobs:
         Raises:
             ConfigError: Another one is running.
         """
-        if self.job is not None and not self.job.is_over:
-            # A check of the images begins by itself: it does not keep anybody waiting.
-            if self.job.kind != "inspect" or kind == "inspect":
-                raise ConfigError(
-                    f"{NAMES[self.job.kind]} is running in the project {self.job.project.name!r}",
-                    hint="wait until it is finished, or cancel it: there is one at a time",
-                )
-            await self.kill()
-        self.job = job = Job(next(self._numbers), kind, project, call, options)
-        self.prepare()
-        assert self._spare is not None
-        starting, self._spare = self._spare, None
-        self._task = asyncio.ensure_future(self._run(job, starting))
+        async with self._starting:
+            if self.job is not None and not self.job.is_over:
+                # A check of the images begins by itself: nothing has to wait for it.
+                if self.job.kind != "inspect" or kind == "inspect":
+                    raise ConfigError(
+                        f"{NAMES[self.job.kind]} is running in the project {self.job.project.name!r}",
+                        hint="wait until it is finished, or cancel it: there is one at a time",
+                    )
+                await self.stop()
+                await self._finish(SHUTDOWN_S)
+                await self.kill()
+            self.job = job = Job(next(self._numbers), kind, project, call, options)
+            await self.prepare()
+            self._process, self._spare = self._spare, None
+            self._task = asyncio.create_task(self._run(job))
         self.tell({"job": job.to_dict()})
         return job
 
@@ -152,7 +164,7 @@ class Jobs:
         if self.job and self.job.state == "running" and self._process and self._process.stdin:
             self.job.state = "stopping"
             with contextlib.suppress(ConnectionError):
-                self._process.stdin.write(b"stop\n")
+                self._process.stdin.write(f"{STOP}\n".encode())
                 await self._process.stdin.drain()
             self.tell({"job": self.job.to_dict()})
 
@@ -162,81 +174,92 @@ class Jobs:
             self.job.state = "stopping"
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
-        if self._task:
-            await asyncio.wait([self._task])
+        await self._finish()
 
     async def close(self) -> None:
         """Stops everything, in time for what a training saves."""
         await self.stop()
-        if self._task:
-            _, waiting = await asyncio.wait([self._task], timeout=SHUTDOWN_S)
-            if waiting:
-                await self.kill()
+        await self._finish(SHUTDOWN_S)
+        await self.kill()
+        if self._preparing:
+            self._preparing.cancel()
         if self._spare:
-            process = await self._spare
             with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+                self._spare.kill()
+            await self._spare.wait()
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=SHUTDOWN_S)
 
-    def tell(self, message: dict[str, Any]) -> None:
-        """Tells every listener."""
-        for queue in self._listeners:
-            queue.put_nowait(message)
+    def tell(self, message: dict[str, Any] | None) -> None:
+        """Tells every listener; None: there is nothing more to come."""
+        for listener in self._listeners:
+            listener.put_nowait(message)
 
     async def listen(self) -> AsyncIterator[dict[str, Any]]:
         """Yields the current job, and then every message."""
-        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._listeners.add(queue)
+        listener: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        self._listeners.add(listener)
         try:
             yield {"job": self.job and self.job.to_dict()}
-            while True:
-                yield await queue.get()
+            while (message := await listener.get()) is not None:
+                yield message
         finally:
-            self._listeners.discard(queue)
+            self._listeners.discard(listener)
 
-    async def _run(self, job: Job, starting: asyncio.Task[asyncio.subprocess.Process]) -> None:
-        process = self._process = await starting
-        assert process.stdin and process.stdout
+    async def _run(self, job: Job) -> None:
+        process = self._process
+        assert process and process.stdin and process.stdout
         with contextlib.suppress(ConnectionError):
             process.stdin.write(job.call.to_json(job.project.path).encode() + b"\n")
             await process.stdin.drain()
-        told, last = 0.0, {}
+        told = 0.0
         async for line in process.stdout:
-            message = json.loads(line)
-            if "end" in message:
-                # It is over once its process is: until then, another one would share the machine with it.
-                last = message
-                continue
-            job.take(message)
+            job.take(json.loads(line))
+            if job.is_over:
+                break
             if time.monotonic() - told > _EVERY_S:
                 told = time.monotonic()
                 self.tell({"job": job.to_dict()})
-        code = await process.wait()
-        job.seconds = time.time() - job.began
-        job.take(last)
         if not job.is_over:
+            code = await process.wait()
             job.message, job.hint = _why_it_ended(code, job)
             job.state = "killed" if job.state == "running" else "stopped"
+        elif job.kind == "inspect":
+            # What it has imported is of use for the next command; a training might have left much more in memory.
+            self._spare = process
+        else:
+            process.stdin.close()
+            ending = asyncio.create_task(process.wait())
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+        job.seconds = time.time() - job.began
         self._process = None
-        self._on_end(job)
+        try:
+            self._on_end(job)
+        except ResnetCliError as error:
+            job.warnings.append(f"the result cannot be kept for later: {error.message}")
         self.tell({"job": job.to_dict()})
-        self.prepare()
+        self._preparing = asyncio.create_task(self._prepare_later())
+
+    async def _prepare_later(self) -> None:
+        await asyncio.sleep(PAUSE_S)
+        async with self._starting:
+            if self.job and self.job.is_over:
+                await self.prepare()
+
+    async def _finish(self, timeout_s: float | None = None) -> None:
+        """Waits until no command runs."""
+        if self._task:
+            await asyncio.wait([self._task], timeout=timeout_s)
 
 
-async def _start() -> asyncio.subprocess.Process:
+async def _start_process(worker: Sequence[str]) -> asyncio.subprocess.Process:
     # A terminal's Ctrl-C goes to the server alone, which then tells this process.
     group: dict[str, Any] = {"start_new_session": True}
     if os.name == "nt":
         group = {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
     return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",
-        "-m",
-        "resnet_cli.studio.worker",
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        limit=_MAX_LINE,
-        **group,
+        *worker, stdin=subprocess.PIPE, stdout=subprocess.PIPE, limit=_MAX_LINE, **group
     )
 
 

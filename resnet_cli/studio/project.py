@@ -6,13 +6,12 @@ Everything that the page changes is below this folder. Images and classes that a
 from __future__ import annotations
 
 import dataclasses
-import filecmp
 import hashlib
 import itertools
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from resnet_cli.errors import ConfigError, DataError
 from resnet_cli.images.formats import is_image_name
 from resnet_cli.outputs.safe_files import new_file, place, safe_name
 from resnet_cli.runs import RunFolder, is_run
-from resnet_cli.system.paths import disk_errors, make_dir, write_text
+from resnet_cli.system.paths import disk_errors, make_dir, sha256_of, write_text
 
 STATE_FILE = "studio.json"
 #: Version of :data:`STATE_FILE`.
@@ -77,7 +76,7 @@ class Project:
     def classes(self) -> dict[str, list[str]]:
         """Class -> the names of its images, both in the order of names."""
         found = {}
-        for folder in _folders(self.images):
+        for folder in folders_in(self.images):
             with os.scandir(folder) as entries:
                 names = [entry.name for entry in entries if is_image_name(entry.name) and entry.is_file()]
             found[folder.name] = sorted(names)
@@ -94,7 +93,7 @@ class Project:
         Raises:
             DataError: There is no such class.
         """
-        if label not in {folder.name for folder in _folders(self.images)}:
+        if label not in {folder.name for folder in folders_in(self.images)}:
             raise DataError(f"there is no class {label!r}; was it renamed or removed?")
         return self.images / label
 
@@ -158,22 +157,18 @@ class Project:
         Raises:
             DiskError: It cannot be written.
         """
-        folder = self.folder_of(label)
-        before = set(os.listdir(folder))
-        target = place(folder, safe_name(os.path.basename(name.replace("\\", "/"))), _digest(data), new_file(data))
-        return None if target.name in before else Image(label, target.name)
+        name = os.path.basename(name.replace("\\", "/"))
+        return self._place(label, name, hashlib.sha256(data).hexdigest(), new_file(data))
 
     def adopt(self, label: str, file: Path) -> Image | None:
         """Moves a file of the project's folder for incoming files into a class; None if the class has it already."""
-        folder, name = self.folder_of(label), safe_name(file.name)
-        target = folder / name
-        if target.is_file() and filecmp.cmp(file, target, shallow=False):
-            file.unlink()
-            return None
-        target = _free(folder, name)
-        with disk_errors(target):
-            file.rename(target)
-        return Image(label, target.name)
+        return self._place(label, file.name, sha256_of(file), lambda temporary: os.replace(file, temporary))
+
+    def _place(self, label: str, name: str, digest: str, write: Callable[[Path], object]) -> Image | None:
+        folder = self.folder_of(label)
+        before = set(os.listdir(folder))
+        target = place(folder, safe_name(name), digest, write)
+        return None if target.name in before else Image(label, target.name)
 
     def move(self, image: Image, label: str | None) -> Path:
         """Moves an image to another class, or to ``removed/`` if ``label`` is None; returns where it is."""
@@ -209,7 +204,7 @@ class Project:
 
     def list_runs(self) -> list[RunFolder]:
         """The runs that the page has made, the newest first."""
-        found = [folder for folder in _folders(self.runs) if _NUMBERED.fullmatch(folder.name) and is_run(folder)]
+        found = [folder for folder in folders_in(self.runs) if _NUMBERED.fullmatch(folder.name) and is_run(folder)]
         return [RunFolder(folder) for folder in sorted(found, key=lambda one: -int(one.name))]
 
     def run(self, number: str) -> RunFolder:
@@ -276,38 +271,6 @@ def check_name(name: str, of: str) -> str:
     return name
 
 
-def list_projects(root: Path) -> list[Project]:
-    """The projects in a folder, the one that was changed last first."""
-    found = [folder for folder in _folders(root) if (folder / "images").is_dir()]
-    return [Project(folder) for folder in sorted(found, key=_changed, reverse=True)]
-
-
-def find_project(root: Path, name: str) -> Project:
-    """A project by its name.
-
-    Raises:
-        DataError: There is no such project.
-    """
-    for project in list_projects(root):
-        if project.name == name:
-            return project
-    raise DataError(f"there is no project {name!r}; was its folder moved?")
-
-
-def create_project(root: Path, name: str) -> Project:
-    """Creates a project.
-
-    Raises:
-        ConfigError: The name cannot be that of a project, or is taken.
-        DiskError: Its folder cannot be created.
-    """
-    name = check_name(name, "a project")
-    if name.casefold() in {folder.name.casefold() for folder in _folders(root)}:
-        raise ConfigError(f"there is a folder {name!r} already")
-    make_dir(root / name / "images")
-    return Project(root / name)
-
-
 def read_images(names: Sequence[Any]) -> list[Image]:
     """Images as the page names them: ``class/file``.
 
@@ -319,15 +282,7 @@ def read_images(names: Sequence[Any]) -> list[Image]:
     return [Image(*name.split("/")) for name in names]
 
 
-def _changed(folder: Path) -> float:
-    return max(path.stat().st_mtime for path in (folder, folder / "images", folder / STATE_FILE) if path.exists())
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _folders(parent: Path) -> Iterator[Path]:
+def folders_in(parent: Path) -> Iterator[Path]:
     """The folders in a folder, without hidden ones, in the order of names."""
     if not parent.is_dir():
         return

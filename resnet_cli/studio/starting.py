@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,12 +34,14 @@ class StartedStudio:
         app: The HTTP app.
         token: What the page must send.
         root: Folder of the projects.
+        end_events: Ends the responses that last as long as the page is open.
     """
 
     address: Address
     app: Starlette
     token: str
     root: Path
+    end_events: Callable[[], None]
 
     @property
     def url(self) -> str:
@@ -54,7 +57,7 @@ class StartedStudio:
         from resnet_cli.serving.server import serve
 
         try:
-            serve(self.app, self.address, grace_s=GRACE_S)
+            serve(self.app, self.address, grace_s=GRACE_S, on_stop=self.end_events)
         except KeyboardInterrupt as interrupt:
             kept = f"everything is kept in {self.root}"
             raise Interrupted(kept, signal=getattr(interrupt, "signal", None)) from None
@@ -69,8 +72,10 @@ def start_studio(config: StudioConfig) -> StartedStudio:
     try:
         import python_multipart  # noqa: F401
 
+        from resnet_cli.serving.access import Access
         from resnet_cli.serving.server import listen
-        from resnet_cli.studio.app import Studio, make_app
+        from resnet_cli.studio.actions import Studio
+        from resnet_cli.studio.app import OPEN_PATHS, make_app
     except ImportError as error:
         raise missing_extra(f"studio needs {error.name}, which is not installed", "serve") from error
     address = listen("127.0.0.1", config.port)
@@ -82,7 +87,8 @@ def start_studio(config: StudioConfig) -> StartedStudio:
         settings = Settings(_find_weights(config.weights), config.offline)
         stack.pop_all()
     token = secrets.token_urlsafe(24)
-    return StartedStudio(address, make_app(Studio(root, settings, token)), token, root)
+    studio = Studio(root, settings, Access(token, OPEN_PATHS, is_local=True))
+    return StartedStudio(address, make_app(studio), token, root, lambda: studio.jobs.tell(None))
 
 
 def _find_weights(spec: str) -> str:

@@ -27,7 +27,7 @@ from resnet_cli.studio.calls import (
     train_call,
 )
 from resnet_cli.studio.project import Image, Project
-from resnet_cli.system.paths import atomic_path, checkpoints_dir
+from resnet_cli.system.paths import atomic_path, checkpoints_dir, file_version
 from resnet_cli.text import size
 
 #: Runs whose commands the page can show.
@@ -109,16 +109,27 @@ async def describe_weights(settings: Settings) -> str | None:
     return None
 
 
-def thumbnail(project: Project, image: Image) -> Response:
-    """A small copy of an image; of one that cannot be read, an empty response."""
+def thumbnail(project: Project, image: Image, known: str = "") -> Response:
+    """A small copy of an image; status 404 for one that cannot be read.
+
+    Args:
+        project: The project.
+        image: The image.
+        known: The tag of the copy that the browser has.
+    """
     try:
-        found = read_image(project.file_of(image), bit_depth=None)
-    except DataError:
+        file = project.file_of(image)
+        tag = '"{}-{}-{}"'.format(*file_version(file))
+        headers = {"cache-control": "private, no-cache", "etag": tag}
+        if known == tag:
+            return Response(status_code=304, headers=headers)
+        found = read_image(file, bit_depth=None)
+    except (DataError, OSError):
         return Response(status_code=404)
     found.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
     buffer = io.BytesIO()
     found.save(buffer, "JPEG", quality=80)
-    return Response(buffer.getvalue(), media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
+    return Response(buffer.getvalue(), media_type="image/jpeg", headers=headers)
 
 
 def page(project: Project, name: str) -> Response:

@@ -1,13 +1,15 @@
-"""The process that carries out one command for the page, and says as JSON lines what happens.
+"""The process that carries out commands for the page, and says as JSON lines what happens.
 
-It is a process of its own so that whatever ends it is shown and survived. It reads one line, the call, and afterwards
-``stop``; the end of its input means that the server is gone, and stops it as Ctrl-C does.
+It is a process of its own so that whatever ends it is shown and survived. It reads calls, one per line, and ``stop``;
+the end of its input means that the server is gone, and stops a command as Ctrl-C does.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import queue
 import signal
 import sys
 import threading
@@ -21,22 +23,53 @@ from resnet_cli.studio.calls import Call
 
 #: Least time between two messages about the same progress, in seconds.
 EVERY_S = 0.1
+#: The line that stops the current command.
+STOP = "stop"
 
 
 def main() -> None:
-    """Waits for a call, having imported what takes seconds, and carries it out."""
+    """Imports what takes seconds, and carries out calls until there are no more."""
     # What a library prints must not end up between the messages.
     messages = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
-    commands = threading.Thread(target=_import_commands)
-    commands.start()
-    line = sys.stdin.readline()
-    commands.join()
-    if line.strip():
-        threading.Thread(target=_listen, daemon=True).start()
-        call, folder = Call.from_json(line)
-        os.chdir(folder)
-        carry_out(call, Sender(messages))
+    orders = Orders()
+    threading.Thread(target=orders.listen, daemon=True).start()
+    _import_commands()
+    sender = Sender(messages)
+    while True:
+        # A stop that comes when a call has just ended stops nothing.
+        with contextlib.suppress(KeyboardInterrupt):
+            line = orders.next()
+            if line is None:
+                return
+            call, folder = Call.from_json(line)
+            os.chdir(folder)
+            carry_out(call, sender)
+
+
+class Orders:
+    """What the server writes: calls, one at a time, and ``stop``."""
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._is_busy = False
+
+    def next(self) -> str | None:
+        """The next call; None if the server is gone."""
+        self._is_busy = False
+        return self._calls.get()
+
+    def listen(self) -> None:
+        """Reads what the server writes, until its end."""
+        for line in sys.stdin:
+            if line.strip() != STOP:
+                self._is_busy = True
+                self._calls.put(line)
+            elif self._is_busy:
+                _interrupt()
+        self._calls.put(None)
+        if self._is_busy:
+            _interrupt()
 
 
 class Sender:
@@ -136,8 +169,7 @@ def _import_commands() -> None:
     import resnet_cli.commands.inspect  # noqa: F401
 
 
-def _listen() -> None:
-    sys.stdin.readline()
+def _interrupt() -> None:
     # The signal of the process, not of this thread: it also wakes the main thread where that waits.
     if os.name == "nt":
         signal.raise_signal(signal.SIGINT)

@@ -2,15 +2,12 @@
 
 import { make } from "./answers.js";
 import { setUpCamera } from "./camera.js";
+import { batchesOf, filesOf, isArchive } from "./files.js";
 import { api, at, failure, get, keepingFocus, post, showCommand, sentence, state, thumb, ask } from "./server.js";
 
-const ARCHIVE = /\.(zip|tar|tgz|tbz2|txz|tzst|tar\.(gz|bz2|xz|zst))$/i;
 const READABLE = at("try-input").accept.split(",");
 const SHOWN = 12;
 const MORE = 120;
-// Images of one request: few enough to show progress, and to fit into the server's limit.
-const BATCH = 16;
-const BATCH_BYTES = 24e6;
 const shownOf = new Map();
 let onChange = async () => {};
 let camera = null;
@@ -78,20 +75,6 @@ const showProgress = (share) => {
   at("images-progress").querySelector(".fill").style.setProperty("--share", `${100 * (share ?? 0)}%`);
 };
 
-const batchesOf = (files) => {
-  const batches = [[]];
-  let bytes = 0;
-  for (const file of files) {
-    if (batches.at(-1).length === BATCH || (bytes + file.size > BATCH_BYTES && batches.at(-1).length)) {
-      batches.push([]);
-      bytes = 0;
-    }
-    batches.at(-1).push(file);
-    bytes += file.size;
-  }
-  return batches;
-};
-
 /* Sends files to classes: class name -> files. */
 const send = async (byClass, numOthers = 0) => {
   const total = [...byClass.values()].reduce((sum, files) => sum + files.length, 0);
@@ -156,38 +139,16 @@ const sendArchive = async (file) => {
   await onChange();
 };
 
-/* The files of a drop with the names of the folders that they are in. */
-const readEntry = async (entry, folders = []) => {
-  if (entry.isFile) {
-    return [{ file: await new Promise((done, fail) => entry.file(done, fail)), folders }];
-  }
-  const reader = entry.createReader();
-  const found = [];
-  for (;;) {
-    // At most 100 entries come at once.
-    const entries = await new Promise((done, fail) => reader.readEntries(done, fail));
-    if (!entries.length) return found;
-    for (const one of entries) {
-      if (!one.name.startsWith(".") && one.name !== "__MACOSX") found.push(...await readEntry(one, [...folders, entry.name]));
-    }
-  }
-};
-const filesOf = async (transfer) => {
-  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  if (!entries.length) return [...transfer.files].map((file) => ({ file, folders: [] }));
-  return (await Promise.all(entries.map((entry) => readEntry(entry)))).flat();
-};
-
 /* Takes files: to `label` if there is one, else to the class that the innermost folder of each names. */
 const take = async (found, label = null) => {
-  for (const { file } of found.filter((one) => ARCHIVE.test(one.file.name))) await sendArchive(file);
-  const rest = found.filter((one) => !ARCHIVE.test(one.file.name));
+  for (const { file } of found.filter((one) => isArchive(one.file))) await sendArchive(file);
+  const rest = found.filter((one) => !isArchive(one.file));
   if (!rest.length) return;
   const images = rest.filter((one) => isImage(one.file));
   const loose = images.filter((one) => !label && !one.folders.length);
   let looseClass = null;
   if (loose.length) {
-    looseClass = await askName(`Which class do ${loose.length === 1 ? "this photo" : `these ${loose.length} photos`} belong to?`, "Add them");
+    looseClass = await askName(`Which class ${loose.length === 1 ? "does this photo" : `do these ${loose.length} photos`} belong to?`, "Add them");
     if (!looseClass) return;
   }
   const byClass = new Map();
