@@ -76,6 +76,12 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.0f} min"
 
 
+def model_letters(num: int) -> list[str]:
+    """Short names of compared models: A, B, C and so on, then numbers."""
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    return [letters[index] if index < len(letters) else str(index + 1) for index in range(num)]
+
+
 def join_labels(labels: Sequence[str]) -> str:
     """Labels in one cell of a table, ``cat;dog``; a JSON list if a name has the separator, empty without labels."""
     is_plain = all(label == label.strip() and label and not _NEEDS_LIST.search(label) for label in labels)

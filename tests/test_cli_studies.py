@@ -14,7 +14,6 @@ from support.narrow_network import narrow_model
 from support.running import COMPUTE
 
 from resnet_cli.cli.evaluate import show_study
-from resnet_cli.cli.study_tables import curve_sentence
 from resnet_cli.commands.studies import study_labels, study_learning_curve, study_robustness
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset, Item
@@ -100,7 +99,7 @@ def noise(seed: int) -> np.ndarray:
 def test_the_sentence_follows_the_interval(gain: Interval, words: str) -> None:
     twice = Forecast(curves.TWICE, 200, Interval(0.9, 0.8, 0.95), gain, is_guess=False)
     step = Step(100, Interval(0.1, 0.1, 0.1), 1.0, 1)
-    assert words in curve_sentence(LearningCurve((step,), PowerLaw(0.0, 1.0, 0.5), (twice,), 50, 100))
+    assert words in LearningCurve((step,), PowerLaw(0.0, 1.0, 0.5), (twice,), 50, 100).conclusion
 
 
 def test_label_audit_writes_a_table_that_opens_and_a_sheet(

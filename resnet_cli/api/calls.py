@@ -17,8 +17,8 @@ from resnet_cli.commands import download as downloading
 from resnet_cli.commands import evaluate as evaluating
 from resnet_cli.commands import inspect as inspecting
 from resnet_cli.commands import studies
+from resnet_cli.commands.comparison_result import ComparisonResult
 from resnet_cli.commands.download import Downloaded
-from resnet_cli.commands.evaluate import ComparisonResult
 from resnet_cli.commands.export import ExportResult
 from resnet_cli.commands.export import export as export_file
 from resnet_cli.commands.inspect import InspectResult

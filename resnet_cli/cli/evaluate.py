@@ -20,7 +20,7 @@ from resnet_cli.system.paths import LATEST
 from resnet_cli.text import share_or_dash
 
 if TYPE_CHECKING:
-    from resnet_cli.commands.evaluate import ComparisonResult
+    from resnet_cli.commands.comparison_result import ComparisonResult
     from resnet_cli.commands.evaluate_file import EvalResult
     from resnet_cli.commands.study_results import StudyResult
 
@@ -131,8 +131,11 @@ def show_comparison(result: ComparisonResult, *, as_json: bool, quiet: bool) -> 
             output.show_line(f"{share_or_dash(scores.score)}\t{name}")
         return
     from resnet_cli.cli.score_tables import tables_for
+    from resnet_cli.cli.tables import files_block
 
     output.show(*tables_for(result.found[0][1]).comparison(result.found, result.comparisons))
+    if result.written:
+        output.show(files_block("Written", result.written, width=output.stdout().width))
 
 
 def show_study(result: StudyResult, *, as_json: bool, quiet: bool) -> None:

@@ -17,14 +17,13 @@ from resnet_cli.cli.score_parts import (
     NO_CHANGE,
     bar,
     calibration_remark,
-    model_letters,
     seen_table,
     spaced,
     span,
     unfamiliar_lines,
 )
 from resnet_cli.cli.tables import confusion_block, plain_table
-from resnet_cli.text import percent, printable, shorten
+from resnet_cli.text import model_letters, percent, printable, shorten
 
 if TYPE_CHECKING:
     from rich.table import Table

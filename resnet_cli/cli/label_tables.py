@@ -19,7 +19,6 @@ from resnet_cli.cli.score_parts import (
     MAX_SLICE_ROWS,
     NO_CHANGE,
     calibration_remark,
-    model_letters,
     seen_table,
     spaced,
     span,
@@ -27,7 +26,7 @@ from resnet_cli.cli.score_parts import (
     worst_first,
 )
 from resnet_cli.cli.tables import plain_table
-from resnet_cli.text import counted, percent, printable, share_or_dash, shorten
+from resnet_cli.text import counted, model_letters, percent, printable, share_or_dash, shorten
 
 if TYPE_CHECKING:
     from resnet_cli.evaluation.intervals import Interval

@@ -40,12 +40,6 @@ def bar(share: float, width: int = BAR_WIDTH) -> Text:
     return Text.assemble(("█" * filled, BAR_STYLE), ("░" * (width - filled), "dim"))
 
 
-def model_letters(num: int) -> list[str]:
-    """Short names of compared models: A, B, C and so on, then numbers."""
-    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-    return [letters[index] if index < len(letters) else str(index + 1) for index in range(num)]
-
-
 def worst_first(scores: LabelEvaluation) -> list[int]:
     """The classes of a multi-label model by average precision, the lowest first; those without one come last, by F1."""
 

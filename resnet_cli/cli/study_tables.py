@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 MAX_ROWS, MAX_FEW = 20, 5
 #: Width of the bars in characters.
 BAR_WIDTH = 24
-#: A gain in percentage points below which twice the images are hardly worth it; a loss above which a cell is red.
-WORTH_POINTS, MUCH_POINTS = 1, 10
+#: A loss in percentage points above which a cell is red.
+MUCH_POINTS = 10
 
 
 def study_lines(result: StudyResult) -> list[str]:
@@ -48,10 +48,12 @@ def study_blocks(result: StudyResult, *, width: int) -> list[RenderableType]:
     from resnet_cli.commands.study_results import AuditResult, CurveResult
 
     if isinstance(result, CurveResult):
-        return curve_blocks(result.curve, result.split)
-    if isinstance(result, AuditResult):
-        return [*_audit_blocks(result), files_block("Written", result.written, width=width)]
-    return robustness_blocks(result.found)
+        blocks = curve_blocks(result.curve, result.split)
+    elif isinstance(result, AuditResult):
+        blocks = _audit_blocks(result)
+    else:
+        blocks = robustness_blocks(result.found)
+    return [*blocks, *([files_block("Written", result.written, width=width)] if result.written else [])]
 
 
 def _audit_blocks(result: AuditResult) -> list[RenderableType]:
@@ -83,17 +85,7 @@ def curve_blocks(curve: LearningCurve, split: str) -> list[RenderableType]:
         more.add_row(name, f"{found.num_images:,}", percent(found.score.value), gain, ends)
     if any(found.is_guess for found in curve.forecasts):
         more.caption = "* a guess: far beyond the number of images available"
-    return [table, more, Text(curve_sentence(curve))]
-
-
-def curve_sentence(curve: LearningCurve) -> str:
-    """A sentence on whether more images are worth the work."""
-    twice = curve.twice
-    if twice.gain.low > 0:
-        return f"More images help: twice as many would bring about {100 * twice.gain.value:.1f} points."
-    if twice.gain.high < WORTH_POINTS / 100:
-        return "More images of the same kind would hardly help; look at wrong labels, or train more of the network."
-    return "It is not certain that more images would help: the gain may be zero."
+    return [table, more, Text(curve.conclusion)]
 
 
 def audit_blocks(audit: LabelAudit, items: Sequence[Item]) -> list[RenderableType]:
@@ -210,15 +202,8 @@ def robustness_blocks(found: Robustness) -> list[RenderableType]:
         Text(f"{score} on the same images without corruption: {clean}"),
         Text(),
         table,
-        Text(robustness_sentence(found)),
+        Text(found.conclusion),
     ]
-
-
-def robustness_sentence(found: Robustness) -> str:
-    """A sentence on the kind that costs the most accuracy."""
-    worst = min(found.kinds, key=lambda kind: kind.mean_score)
-    weakest = f"{100 * worst.cells[0].drop.value:.1f} at the weakest strength"
-    return f"Most sensitive to {worst.name}: {100 * worst.drop.value:.1f} points lost on average, {weakest}."
 
 
 def _bar(share: float) -> str:

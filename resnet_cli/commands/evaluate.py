@@ -9,16 +9,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from resnet_cli.commands.evaluate_file import EvalResult, check_one_threshold, check_outputs, seen_dict
+from resnet_cli.commands.comparison_result import ComparisonResult
+from resnet_cli.commands.evaluate_file import EvalResult, check_one_threshold, check_outputs
 from resnet_cli.commands.int8 import open_quantised
 from resnet_cli.config.base import flag_name
 from resnet_cli.config.eval import EvalConfig
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import UnreachableTarget
-from resnet_cli.evaluation.comparing import AnyComparison, compare
+from resnet_cli.evaluation.comparing import compare
 from resnet_cli.evaluation.evaluate import evaluate_predictor
 from resnet_cli.evaluation.evaluation_set import EvaluationSet, choose_evaluation_set
-from resnet_cli.evaluation.fail_under import check_fail_under
 from resnet_cli.evaluation.predictions_writing import write_predictions
 from resnet_cli.evaluation.scores_apart import ScoresApart
 from resnet_cli.evaluation.scoring import Scores, at_threshold
@@ -31,8 +31,7 @@ from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import TorchPredictor, open_predictor
 from resnet_cli.system.device import choose_compute
 from resnet_cli.system.events import Noted, Progress, Status, Warned, WorkDone
-from resnet_cli.text import Summarized, percent, share_or_dash
-from resnet_cli.version import SCHEMA_VERSION
+from resnet_cli.text import percent
 
 EvalEvent: TypeAlias = WorkDone | Noted | Status | Warned
 OnEvalEvent: TypeAlias = Callable[[EvalEvent], None]
@@ -40,53 +39,6 @@ OnEvalEvent: TypeAlias = Callable[[EvalEvent], None]
 
 def ignore(event: EvalEvent) -> None:
     """Default handler: ignores every event."""
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class ComparisonResult(Summarized):
-    """Result of evaluating several models on the same images.
-
-    Attributes:
-        data: Name of the data set.
-        split: Name of the split.
-        found: Path and scores of each model.
-        comparisons: The first model compared with each of the others.
-    """
-
-    data: str
-    split: str
-    found: tuple[tuple[str, Scores], ...]
-    comparisons: tuple[AnyComparison, ...]
-
-    def summary(self) -> dict[str, str]:
-        """The main metric of each model, and how likely each difference is by chance."""
-        facts = {"data": f"{self.data}, {self.split}"}
-        facts |= {f"{scores.main[0]} of {name}": share_or_dash(scores.score) for name, scores in self.found}
-        (first, _), *others = self.found
-        for (name, _), one in zip(others, self.comparisons, strict=True):
-            facts[f"{name} against {first}"] = one.in_words()
-        return facts
-
-    def check(self, fail_under: float | None) -> None:
-        """Compares top-1 or mAP of every model with ``--fail-under``.
-
-        Raises:
-            VerificationError: That of a model is below it.
-        """
-        for name, scores in self.found:
-            check_fail_under(scores, fail_under, name=f"{name}:")
-
-    def to_dict(self) -> dict[str, Any]:
-        """The object that ``eval MODEL MODEL --json`` prints."""
-        (first, _), *others = self.found
-        pairs = zip(others, self.comparisons, strict=True)
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "data": self.data,
-            "split": self.split,
-            "models": [{"model": name} | scores.to_dict() | seen_dict(scores) for name, scores in self.found],
-            "comparisons": [{"first": first, "second": name} | one.to_dict() for (name, _), one in pairs],
-        }
 
 
 def evaluate_model(
@@ -185,6 +137,8 @@ def compare_models(
         DataError: Images cannot be read, or have a class that a model does not know.
         ModelError: A model is damaged.
     """
+    began = time.perf_counter()
+    check_outputs(config)
     specs = [resolve_model(spec) if isinstance(spec, str) else spec for spec in specs]
     first = open_model(specs[0], config, on_event)
     check_one_threshold(first, config)
@@ -195,7 +149,13 @@ def compare_models(
         other = open_model(spec, config, on_event)
         found.append((str(other.path), _predict(other, images, config, on_event)[0]))
     comparisons = [compare(found[0][1], scores, num_compared=len(found) - 1) for _, scores in found[1:]]
-    return ComparisonResult(images.dataset.name, images.split, tuple(found), tuple(comparisons))
+    result = ComparisonResult(images.dataset.name, images.split, tuple(found), tuple(comparisons))
+    if config.no_report:
+        return result
+    # Imported here, since it loads the templates.
+    from resnet_cli.commands.study_reports import write_comparison
+
+    return write_comparison(result, first, images, out=config.out, seconds=time.perf_counter() - began)
 
 
 def open_model(spec: str | Predictor[Any], config: EvalConfig, on_event: OnEvalEvent) -> Predictor[Any]:

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from resnet_cli.commands.evaluate import OnEvalEvent, find_images, ignore, open_model
+from resnet_cli.commands.study_reports import write_curve, write_robustness
 from resnet_cli.commands.study_results import AuditResult, CurveResult, RobustnessResult, StudyResult
 from resnet_cli.config.base import flag_name
 from resnet_cli.config.eval import EvalConfig
@@ -81,6 +82,8 @@ def run_study(
     assert config.study is not None
     # torch wants one for its compiler, which its optimizers load.
     require_temporary_folder(config.out)
+    if config.out is not None and config.study != "label_audit":
+        check_writable(config.out / "page.html")
     predictor = open_model(spec, config, on_event)
     if not isinstance(predictor, TorchPredictor):
         flag = flag_name(EvalConfig, config.study)
@@ -89,15 +92,24 @@ def run_study(
             hint=f"name the model that it was exported from: resnet-cli eval MODEL {flag}",
         )
     model, compute = predictor.model, predictor.compute
+    began = time.perf_counter()
     if config.study == "robustness":
         images = find_images(predictor, data, config, on_event)
         name = f"{images.dataset.name}, {images.split}"
         items = images.items_for(model)
         found = study_robustness(model, items, compute, name=name, max_images=config.max_images, on_event=on_event)
-        return dataclasses.replace(found, seen=images.seen_by(predictor))
+        found = dataclasses.replace(found, seen=images.seen_by(predictor))
+        if config.no_report:
+            return found
+        seconds = time.perf_counter() - began
+        return write_robustness(found, predictor, data=images.dataset.spec, out=config.out, seconds=seconds)
     dataset = open_data(model, data, config, split="all", on_work=lambda *work: on_event(WorkDone(*work)))
     if config.study == "learning_curve":
-        return study_learning_curve(model, dataset, compute, offline=config.offline, on_event=on_event)
+        curve = study_learning_curve(model, dataset, compute, offline=config.offline, on_event=on_event)
+        if config.no_report:
+            return curve
+        seconds = time.perf_counter() - began
+        return write_curve(curve, predictor, data=dataset.spec, out=config.out, seconds=seconds)
     return study_labels(
         model,
         dataset,

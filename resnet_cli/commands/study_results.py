@@ -26,6 +26,7 @@ class CurveResult(Summarized):
         backbone: Which backbone computed the features; empty if it is the model's own.
         split: The split that the heads were evaluated on: ``test`` or ``val``.
         curve: The learning curve.
+        files: The page and the plot, if they were written.
     """
 
     model: str
@@ -33,6 +34,12 @@ class CurveResult(Summarized):
     backbone: str
     split: str
     curve: LearningCurve
+    files: tuple[Path, ...] = ()
+
+    @property
+    def written(self) -> list[tuple[str, str]]:
+        """The files that were written, each with what it is for."""
+        return list(zip(map(str, self.files), ("the curve and its forecasts, as a page", "its chart"), strict=False))
 
     def summary(self) -> dict[str, str]:
         """The model, the data and the main metrics."""
@@ -45,7 +52,8 @@ class CurveResult(Summarized):
 
     def to_dict(self) -> dict[str, Any]:
         """The object that ``eval --learning-curve --json`` prints."""
-        return _head(self) | {"judged": self.split, "learning_curve": self.curve.to_dict()}
+        found = {"judged": self.split, "learning_curve": self.curve.to_dict()}
+        return _head(self) | found | {"written": list(map(str, self.files))}
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -106,13 +114,20 @@ class RobustnessResult(Summarized):
         data: Name of the data set and of the split.
         found: The score for each kind and strength of corruption.
         seen: Images of the data that the model has seen in its training; None if this was not asked.
+        files: The page and the plot, if they were written.
     """
 
     model: str
     data: str
     found: Robustness
     seen: SeenImages | None = None
+    files: tuple[Path, ...] = ()
     backbone: ClassVar[str] = ""
+
+    @property
+    def written(self) -> list[tuple[str, str]]:
+        """The files that were written, each with what it is for."""
+        return list(zip(map(str, self.files), ("each kind and strength, as a page", "its charts"), strict=False))
 
     def summary(self) -> dict[str, str]:
         """The model, the data and the main metrics."""
@@ -126,7 +141,8 @@ class RobustnessResult(Summarized):
     def to_dict(self) -> dict[str, Any]:
         """The object that ``eval --robustness --json`` prints."""
         head = {"schema_version": SCHEMA_VERSION, "model": self.model, "data": self.data}
-        return head | {"robustness": self.found.to_dict(), "seen": self.seen.to_dict() if self.seen else None}
+        seen = self.seen.to_dict() if self.seen else None
+        return head | {"robustness": self.found.to_dict(), "seen": seen, "written": list(map(str, self.files))}
 
 
 StudyResult = CurveResult | AuditResult | RobustnessResult

@@ -18,9 +18,7 @@ STUDIES: tuple[Study, ...] = ("learning_curve", "label_audit", "robustness")
 METRICS, FILES, INSTEAD = "Metrics", "Files", "Studies, instead of an evaluation"
 #: Flags of an evaluation; a study takes few of them.
 TARGETS = ("target_error", "target_precision", "target_recall")
-_OF_EVALUATION = (
-    *("tta", "slice", *TARGETS, "threshold", "fail_under", "save_predictions", "no_report", "from_predictions"),
-)
+_OF_EVALUATION = (*("tta", "slice", *TARGETS, "threshold", "fail_under", "save_predictions", "from_predictions"),)
 #: Flags that need images.
 _OF_IMAGES = (
     "split",
@@ -37,7 +35,7 @@ _OF_IMAGES = (
     "trust",
 )
 #: Flags about one model.
-ABOUT_ONE_MODEL = ("slice", *TARGETS, "save_predictions", "out", "no_report", *STUDIES)
+ABOUT_ONE_MODEL = ("slice", *TARGETS, "save_predictions", *STUDIES)
 #: Flags about DATA, which the images of the model's own run are not.
 ABOUT_DATA = tuple(name for name in DataConfig.model_fields if name not in {"classes", "offline", "on_bad_image"})
 _REMOVE = "remove it"
@@ -144,14 +142,14 @@ class EvalConfig(ComputeConfig, DataConfig):
             strict=True,
         ),
         Rule(
-            (*_OF_EVALUATION, "split", "seen", "out"),
+            (*_OF_EVALUATION, "split", "seen"),
             lambda c: not c.learning_curve,
             "has no effect with --learning-curve",
             _REMOVE,
             strict=True,
         ),
         Rule(
-            (*_OF_EVALUATION, "seen"),
+            (*_OF_EVALUATION, "seen", "no_report"),
             lambda c: not c.label_audit,
             "has no effect with --label-audit",
             _REMOVE,
@@ -161,7 +159,7 @@ class EvalConfig(ComputeConfig, DataConfig):
             ("seen",), lambda c: not (c.robustness and c.seen == "separate"), "has no effect with --robustness", _REMOVE
         ),
         Rule(
-            (*_OF_EVALUATION, "out"),
+            _OF_EVALUATION,
             lambda c: not c.robustness,
             "has no effect with --robustness",
             _REMOVE,

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Size of a chart with its texts in inches, and the room for its axes in it: left, top, right, bottom.
 CHART_IN = (4.75, 3.75)
+#: Size of a chart that is alone: narrower, it would have no room for its heading.
+_ALONE_IN = (8.0, 4.25)
 _ROOM = (0.85, 0.5, 0.3, 0.62)
 #: Height of the second line of a title.
 _FIGURES_IN = 0.2
@@ -47,7 +49,7 @@ def draw_charts(
     """
     columns = min(columns or len(charts), len(charts))
     rows = math.ceil(len(charts) / columns)
-    width, height = CHART_IN
+    width, height = CHART_IN if len(charts) > 1 else _ALONE_IN
     plot = Plot(columns * width + 0.1, rows * height, heading)
     for at, chart in enumerate(charts):
         row, column = divmod(at, columns)

@@ -42,6 +42,8 @@ MORE_PER_CLASS = 100
 TWICE = "twice the images"
 #: A forecast for more than this many times the images is a guess. Source: benchmarks/learning_curve.py.
 MAX_REACH = 4.0
+#: A gain in percentage points below which twice the images are hardly worth it.
+_WORTH_POINTS = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +126,15 @@ class LearningCurve:
     def twice(self) -> Forecast:
         """The forecast for twice the images."""
         return next(found for found in self.forecasts if found.name == TWICE)
+
+    @property
+    def conclusion(self) -> str:
+        """A sentence on whether more images are worth the work."""
+        if self.twice.gain.low > 0:
+            return f"More images help: twice as many would bring about {100 * self.twice.gain.value:.1f} points."
+        if self.twice.gain.high < _WORTH_POINTS / 100:
+            return "More images of the same kind would hardly help; look at wrong labels, or train more of the network."
+        return "It is not certain that more images would help: the gain may be zero."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

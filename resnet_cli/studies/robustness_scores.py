@@ -97,6 +97,13 @@ class Robustness:
         return float(np.mean([kind.mean_score for kind in self.kinds]))
 
     @property
+    def conclusion(self) -> str:
+        """A sentence on the kind that costs the most accuracy."""
+        worst = min(self.kinds, key=lambda kind: kind.mean_score)
+        weakest = f"{100 * worst.cells[0].drop.value:.1f} at the weakest strength"
+        return f"Most sensitive to {worst.name}: {100 * worst.drop.value:.1f} points lost on average, {weakest}."
+
+    @property
     def mean_top1(self) -> float:
         """The mean score of a single-label model."""
         return self.mean_score
