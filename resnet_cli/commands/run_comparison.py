@@ -17,7 +17,8 @@ from resnet_cli.text import counted
 from resnet_cli.version import SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from resnet_cli.commands.evaluate import ComparisonResult, OnEvalEvent
+    from resnet_cli.commands.comparison_result import ComparisonResult
+    from resnet_cli.commands.evaluate import OnEvalEvent
 
 #: Settings that say nothing about the model: where it was trained, and where it was written.
 _OF_MACHINE = frozenset(
@@ -188,7 +189,7 @@ def _paired(
     from resnet_cli.evaluation.comparing import compare
 
     order = [base, *(at for at in chosen if at != base)]
-    options = EvalConfig(device=config.device, offline=config.offline)
+    options = EvalConfig(device=config.device, offline=config.offline, no_report=True)
     result = compare_models([str(found.runs[at].summary.path) for at in order], None, options, on_event=on_event)
     scored = dict(zip(order, result.found, strict=True))
     pairs = tuple(scored[at] for at in chosen)
