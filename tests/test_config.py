@@ -259,9 +259,15 @@ def test_a_value_that_cannot_be_is_named_with_its_flag(field: str, value: Any) -
     assert caught.value.exit_code == 2
 
 
-def test_a_flag_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no option 'colour'"):
-        resolve(FinetuneConfig, {"colour": "red"})
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("dat", "data"), ("learning_rate", "lr"), ("epoch", "epochs"), ("imgsz", "image_size"), ("colour", None)],
+)
+def test_a_name_that_does_not_exist_is_refused_with_the_one_that_was_meant(name: str, meant: str | None) -> None:
+    with pytest.raises(ConfigError, match=f"no option '{name}'") as caught:
+        resolve(FinetuneConfig, {name: "red"})
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith(f"did you mean '{meant}'?" if meant else "the names are those of the flags")
 
 
 @pytest.mark.parametrize(

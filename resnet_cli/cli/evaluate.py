@@ -30,7 +30,7 @@ PLOTS = ("results.png", "predictions.png", "confusion.png")
 #: What ``-h`` shows.
 ESSENTIAL = (
     *("split", "slice", "fail_under", "save_predictions", "out", "open_report"),
-    *("learning_curve", "label_audit", "robustness", "device"),
+    *("learning_curve", "label_audit", "robustness", "open_report", "device"),
 )
 
 

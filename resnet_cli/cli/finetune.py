@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: What ``-h`` shows.
 ESSENTIAL = (
     *("mode", "weights", "epochs", "max_time", "lr", "batch_size", "image_size"),
-    *("out", "resume", "dry_run", "device"),
+    *("out", "resume", "dry_run", "open_report", "device"),
 )
 
 

@@ -9,7 +9,7 @@ from resnet_cli.config.base import resolve
 from resnet_cli.config.inspect import InspectConfig
 
 #: What ``-h`` shows.
-ESSENTIAL = ("html", "fix", "out", "deep", "classes", "group_by", "multi_label", "device")
+ESSENTIAL = ("html", "open_report", "fix", "out", "deep", "classes", "group_by", "multi_label", "device")
 
 
 @app.command(

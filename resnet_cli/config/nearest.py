@@ -24,6 +24,8 @@ SYNONYMS = {
     "imgsz": "image_size",
     "init": "weights",
     "learning_rate": "lr",
+    "logger": "log_to",
+    "mlflow": "log_to",
     "num_gpus": "devices",
     "output_dir": "out",
     "pretrained": "weights",
@@ -32,6 +34,7 @@ SYNONYMS = {
     "save_dir": "out",
     "top": "topk",
     "top_k": "topk",
+    "wandb": "log_to",
     "wd": "weight_decay",
     "workers": "threads",
 }
