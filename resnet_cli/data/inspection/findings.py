@@ -56,7 +56,9 @@ MAX_TOGETHER = 100
 RANKS = ("Fix first", "Worth a look", "Good to know")
 #: Findings that make a model or its metrics invalid, and findings worth some work; the others are for information.
 _SERIOUS = frozenset({"refused", "unreadable", "label_conflicts", "leaks", "torn_groups", "class_mismatch", "spelling"})
-_MODERATE = frozenset({"similar_class", "exact_duplicates", "tiny_classes", "imbalance", "never_set", "always_set"})
+_MODERATE = frozenset(
+    {"similar_class", "exact_duplicates", "tiny_classes", "imbalance", "never_set", "always_set", *LOOKS}
+)
 
 
 def ranked(findings: Sequence[Finding]) -> list[tuple[int, Finding]]:
