@@ -102,12 +102,17 @@ export const keepingFocus = (render) => {
   if (id && document.activeElement?.id !== id) at(id)?.focus();
 };
 
-/* Calls `onJob` for every change of the current command, for as long as the page is open. */
-export const listen = async (onJob, onGap) => {
+/* Calls `onJob` for every change of the current command, for as long as the page is open; `onGap` says whether the
+   server is gone, and `onRestart` is called once it wants another token. */
+export const listen = async (onJob, onGap, onRestart) => {
   for (;;) {
     try {
       const response = await ask("api/events");
-      if (response.status === 401) return;
+      if (response.status === 401) {
+        onGap(false);
+        onRestart();
+        return;
+      }
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       onGap(false);
       let text = "";

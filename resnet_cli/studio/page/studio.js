@@ -119,8 +119,9 @@ const open = async () => {
   if (names.includes(last)) await openProject(last);
   else if (names.length) await openProject(found.job?.project ?? names[0]);
   else await createProject("my-images");
-  listen(onJob, (isGone) => {
-    at("gone").hidden = !isGone;
+  listen(onJob, (isGone) => { at("gone").hidden = !isGone; }, () => {
+    at("main").hidden = at("project-bar").hidden = true;
+    askForToken({ status: 401 });
   });
 };
 
