@@ -226,6 +226,65 @@ def _char_width(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
+def wrap_prose(text: str, width: int, *, first: int = 0, indent: int = 0) -> str:
+    """Breaks lines that are too long between words; paths, quoted names and commands stay whole.
+
+    Args:
+        text: One or several lines.
+        width: Columns of the terminal.
+        first: Columns that are taken already before the first line.
+        indent: Columns before every line that is added.
+    """
+    lines = []
+    for at, line in enumerate(text.split("\n")):
+        lines.append(_wrap_line(line, width, first if at == 0 else 0, indent))
+    return "\n".join(lines)
+
+
+def _wrap_line(line: str, width: int, used: int, indent: int) -> str:
+    if used + display_width(line) <= width:
+        return line
+    leading = len(line) - len(line.lstrip())
+    wrapped, margin = line[:leading], " " * (indent + leading)
+    used += leading
+    is_empty = True
+    for unit in _units(line):
+        num = display_width(unit)
+        if not is_empty and used + 1 + num > width:
+            wrapped, used, is_empty = f"{wrapped}\n{margin}", len(margin), True
+        wrapped += unit if is_empty else f" {unit}"
+        used, is_empty = used + num + (not is_empty), False
+    return wrapped
+
+
+#: First words of commands in messages.
+_PROGRAMS = frozenset({"apt-get", "cp", "curl", "make", "pip", "pipx", "python", "resnet-cli", "rm", "torchrun", "uv"})
+_WORD = re.compile(r"""'[^']*'\S*|"[^"]*"\S*|\S+""")
+
+
+def _units(line: str) -> Iterator[str]:
+    """The words of a line; a command and its arguments are one."""
+    command: list[str] = []
+    for word in _WORD.findall(line):
+        if command and not _continues(command, word):
+            yield " ".join(command)
+            command = []
+        if command or word.lstrip("(`") in _PROGRAMS:
+            command.append(word)
+        else:
+            yield word
+    if command:
+        yield " ".join(command)
+
+
+def _continues(command: list[str], word: str) -> bool:
+    """Whether a word belongs to the command before it, and not to the sentence around both."""
+    if command[-1].endswith((",", ";", ":", ")")):
+        return False
+    is_argument = word[0] in "-'\"|&~." or any(mark in word for mark in "/=") or word.rstrip(",;:.)").isupper()
+    return is_argument or command[-1].startswith("-") or len(command) == 1
+
+
 class Summarized:
     """Mixin for results: a short ``repr``, and a small table in notebooks."""
 

@@ -43,7 +43,7 @@ def test_json_is_one_object_with_the_promised_keys(mode: str) -> None:
     found = finetune_json("--mode", mode)
     promised = {"schema_version", "run", "model", "mode", "num_classes", "val_top1", "test_top1", "seconds"}
     more = {"weights", "num_images", "num_skipped", "epochs", "best_epoch", "old_classes", "precision", "threads"}
-    more |= {"weights_reading"}
+    more |= {"weights_reading", "penalties", "best_penalty"}
     assert set(found) == promised | more
     assert (found["schema_version"], found["mode"], found["num_classes"], found["epochs"]) == (1, mode, 3, 2)
     assert 0 <= found["val_top1"] <= 1 and 0 <= found["test_top1"] <= 1
@@ -72,15 +72,15 @@ def test_a_plain_run_shows_figures_confusion_files_and_the_next_command() -> Non
     for text in ("Plan", "random initialization", "warning: the frozen backbone has random weights", "epoch 2 of 2:"):
         assert text in result.stderr
         assert text not in result.stdout
-    assert "chose epoch" in result.stdout
+    assert "kept epoch" in result.stdout and "lowest calibrated loss" in result.stdout
     assert "\x1b" not in result.output
 
 
 def test_a_probe_by_lbfgs_shows_penalties_in_place_of_epochs() -> None:
     result = run_cli("finetune", *WITHOUT_STEPS, "--mode", "frozen", "--out", "mine")
     assert result.exit_code == 0, result.output
-    assert "penalty 16: validation loss" in result.stderr
-    assert "chose the penalty" in result.stdout
+    assert "penalty 16: validation top-1" in result.stderr
+    assert "kept penalty" in result.stdout
     assert "epoch" not in result.stderr
 
 
@@ -88,9 +88,9 @@ def test_a_finetune_shows_its_probe_first() -> None:
     result = run_cli("finetune", *SMALL, "--mode", "lp-ft", "--out", "mine")
     assert result.exit_code == 0, result.output
     lines = result.stderr.splitlines()
-    (probe,) = [at for at, line in enumerate(lines) if line.startswith("probe: validation ")]
+    (probe,) = [at for at, line in enumerate(lines) if line.startswith("epoch 0, the linear probe: validation ")]
     assert probe < next(at for at, line in enumerate(lines) if line.startswith("epoch 2 of 2"))
-    assert "chose the probe over 2 epochs" in result.stdout or "chose epoch" in result.stdout
+    assert "kept epoch" in result.stdout
 
 
 def test_quiet_prints_the_run_and_nothing_else() -> None:

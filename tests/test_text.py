@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnet_cli.text import duration, first_of, join_labels, percent, percent_range, shorten_path, size, split_labels
+from resnet_cli.text import (
+    duration,
+    first_of,
+    join_labels,
+    percent,
+    percent_range,
+    shorten_path,
+    size,
+    split_labels,
+    wrap_prose,
+)
 
 
 @pytest.mark.parametrize(
@@ -71,3 +81,26 @@ def test_a_long_path_keeps_its_name_then_the_folders_near_it() -> None:
     expected = [path, "…/photos/animals/dogs/0001.jpg", "/data…/dogs/0001.jpg", "…/0001.jpg", "0001.jpg", "000…jpg"]
     assert shown == expected
     assert shorten_path("a" * 30 + ".jpg", 10) == "aaaaa….jpg"
+
+
+def test_sentences_break_between_words_and_paths_and_commands_do_not() -> None:
+    path = "/a/very/long/path/that/is/wider/than/the/terminal/photo.jpg"
+    text = (
+        f"{path}: cannot read it; repeat it with: resnet-cli finetune photos --on-bad-image skip, or without 'my file'"
+    )
+    lines = wrap_prose(text, 40, first=7, indent=7).split("\n")
+    assert lines == [
+        f"{path}:",
+        "       cannot read it; repeat it with:",
+        "       resnet-cli finetune photos --on-bad-image skip,",
+        "       or without 'my file'",
+    ]
+    assert " ".join(" ".join(lines).split()) == text
+    assert wrap_prose("short  text", 40) == "short  text"
+
+
+@given(st.text("ab cd", max_size=80), st.integers(5, 40))
+def test_a_wrapped_text_has_the_same_words_and_fits_unless_a_word_does_not(text: str, width: int) -> None:
+    wrapped = wrap_prose(text, width)
+    assert wrapped.split() == text.split()
+    assert all(len(line.rstrip()) <= width or len(line.split()) == 1 for line in wrapped.split("\n"))

@@ -107,7 +107,7 @@ def finetune(
         from resnet_cli.commands.finetune import DryRun, Elsewhere, run_finetune
         from resnet_cli.training.launch import FinetuneRequest
 
-    switches = [name for name, given in (("--json", as_json), ("--quiet", quiet)) if given]
+    switches = [name for name, given in (("--json", as_json), ("--quiet", quiet), ("--verbose", verbose)) if given]
     request = FinetuneRequest(
         data=data,
         flags=flags,
@@ -117,7 +117,7 @@ def finetune(
         dry_run=dry_run,
         switches=switches,
     )
-    with ProgressView(quiet=quiet) as view:
+    with ProgressView(quiet=quiet, verbose=verbose) as view:
         outcome = run_finetune(request, on_event=view)
     if isinstance(outcome, Elsewhere):
         raise typer.Exit(outcome.exit_code)
@@ -132,7 +132,7 @@ def finetune(
 
 
 def _show_dry_run(outcome: DryRun, *, quiet: bool) -> None:
-    from resnet_cli.cli.tables import plan_table
+    from resnet_cli.cli.plan_view import plan_table
 
     if not quiet:
         output.show(plan_table(outcome.plan))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import importlib
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from resnet_cli.cli import output
+from resnet_cli.cli.epoch_table import WIDTH_WITH_CURVE
 from resnet_cli.cli.progress import ProgressView
+from resnet_cli.history import kept_text
 
 if TYPE_CHECKING:
     from resnet_cli.training.plan import Plan
@@ -31,7 +35,6 @@ class NotebookView(ProgressView):
         super().__init__()
         # Bars are drawn; lines of text, which are for logs, are not.
         self._live = True
-        self._rows: dict[str, str] = {}
         self._handle: Any = None
         self._drawn_at = 0.0
 
@@ -40,20 +43,51 @@ class NotebookView(ProgressView):
         self._has_plan = True
         output.warn_or_note(plan.warnings, plan.notes)
 
-    def _draw(
-        self, key: str, description: str, done: int, total: int | None, *, text: str = "", count: str = ""
-    ) -> None:
-        value = f' value="{done}" max="{total}"' if total else ""
-        counted = count or f"{done:,}" + ("" if total is None else f" of {total:,}")
-        cells = (html.escape(description), f"<progress{value}></progress>", html.escape(f"{counted} {text}"))
-        self._rows[key] = "".join(f'<td style="text-align: left">{cell}</td>' for cell in cells)
-        now = time.monotonic()
-        if now - self._drawn_at < DRAW_EVERY_S and done != total:
+    def _show_region(self, *, now: bool = False) -> None:
+        if time.monotonic() - self._drawn_at < DRAW_EVERY_S and not now:
             return
-        self._drawn_at = now
+        self._drawn_at = time.monotonic()
         display = importlib.import_module("IPython.display")
-        table = display.HTML(f"<table>{''.join(f'<tr>{row}</tr>' for row in self._rows.values())}</table>")
+        drawn = display.HTML("".join(self._drawn()))
         if self._handle is None:
-            self._handle = display.display(table, display_id=True)
+            self._handle = display.display(drawn, display_id=True)
         else:
-            self._handle.update(table)
+            self._handle.update(drawn)
+
+    def _drawn(self) -> Iterator[str]:
+        """The bars and the epochs as HTML, which the browser fits to the width of the cell."""
+        lines = list(self._lines.values())
+        if self._epochs is not None and (line := self._epochs.line(WIDTH_WITH_CURVE)) is not None:
+            lines.append(line)
+        yield "<table>"
+        for line in lines:
+            value = f' value="{line.done}" max="{line.total}"' if line.total else ""
+            said = "  ".join(filter(None, (line.count, line.rate, line.left, line.more)))
+            yield from _row([html.escape(line.name), f"<progress{value}></progress>", html.escape(said)])
+        yield "</table>"
+        if self._epochs is not None and self._epochs.history:
+            heads, rows = self._epochs.cells()
+            yield "<table>"
+            yield from _row([f"<b>{html.escape(head)}</b>" for head in heads])
+            for row in rows:
+                yield from _row(map(html.escape, row))
+            yield f"</table>{html.escape(kept_text(self._epochs.history))}"
+
+    def _end_epochs(self, *, always: bool = False) -> None:
+        """Leaves the epochs in the cell; a next training is drawn below."""
+        if self._epochs is not None and self._epochs.history and (always or self._epochs.is_over):
+            self._show_region(now=True)
+            self._epochs, self._handle, self._lines = None, None, {}
+
+    def _finish_line(self, key: str, text: str, seconds: float) -> None:
+        if key in self._lines:
+            line = self._lines[key]
+            self._lines[key] = dataclasses.replace(line, done=line.total or line.done, left="")
+            self._show_region(now=True)
+
+
+def _row(cells: Iterable[str]) -> Iterator[str]:
+    yield "<tr>"
+    for cell in cells:
+        yield f'<td style="text-align: left">{cell}</td>'
+    yield "</tr>"

@@ -1,7 +1,8 @@
 """The only module that prints: results on stdout, everything else on stderr.
 
-Plain text is never wrapped, so that paths and commands can be copied and searched for, and never interpreted as
-markup, since names of folders and classes can contain any characters.
+Sentences are wrapped between words on a terminal, and nowhere else; paths and commands never are, so that they can be
+copied and searched for. Nothing is interpreted as markup, since names of folders and classes can contain any
+characters.
 """
 
 from __future__ import annotations
@@ -14,24 +15,47 @@ import sys
 import threading
 import warnings
 from collections.abc import Container, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from resnet_cli.version import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from resnet_cli.cli.live_region import LiveRegion
     from resnet_cli.errors import ResnetCliError
 
 
+#: Columns of a terminal that does not tell how many it has.
+DEFAULT_COLUMNS = 80
 #: Whether the user asked for all details with --verbose.
 _shows_details = False
+#: What is being drawn on the terminal.
+_display: LiveRegion | None = None
 
 
 def show_details(value: bool) -> None:
     """Says whether warnings are printed without a limit, and errors with their causes."""
     global _shows_details
     _shows_details = value
+
+
+def is_animated() -> bool:
+    """Whether stderr is a terminal on which lines can be drawn again."""
+    return sys.stderr.isatty() and os.environ.get("TERM") not in {"dumb", "unknown"}
+
+
+def attach_display(display: LiveRegion) -> None:
+    """Tells what is drawn on the terminal from now on: notes appear above it, and results end it."""
+    global _display
+    _display = display
+
+
+def detach_display(display: LiveRegion) -> None:
+    """Tells that a display draws nothing more."""
+    global _display
+    if _display is display:
+        _display = None
 
 
 def stdout() -> Console:
@@ -43,6 +67,8 @@ def stdout() -> Console:
 
 def stderr() -> Console:
     """The console for progress, plans and warnings; animated only on a terminal, whatever FORCE_COLOR says."""
+    if _display is not None:
+        return _display.console
     from rich.console import Console
 
     return Console(file=sys.stderr, highlight=False, markup=False, emoji=False, force_interactive=sys.stderr.isatty())
@@ -78,11 +104,20 @@ def prepare_threads() -> None:
 
 def show(*renderables: RenderableType) -> None:
     """Prints results."""
+    _end_display()
     _print(stdout(), renderables)
+
+
+def show_prose(text: str, *, style: str = "") -> None:
+    """Prints sentences of a result; on a terminal, their lines are broken between words."""
+    from rich.text import Text
+
+    show(Text(_fitted(_harmless(text), sys.stdout), style=style))
 
 
 def show_line(text: str) -> None:
     """Prints one line of a result without wrapping or styling it."""
+    _end_display()
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
@@ -118,31 +153,36 @@ def show_csv(rows: Iterable[Sequence[object]]) -> None:
 def note(*renderables: RenderableType) -> None:
     """Prints information beside the result, on stderr."""
     for renderable in renderables:
-        if isinstance(renderable, str) and all(line.isprintable() for line in renderable.split("\n")):
-            # Without rich, which takes longer to import than a sentence is worth, and would write the same.
-            with contextlib.suppress(BrokenPipeError):
-                sys.stderr.write(renderable + "\n")
-                sys.stderr.flush()
-                continue
+        if isinstance(renderable, str):
+            renderable = _fitted(renderable, sys.stderr)
+            if _display is None and all(line.isprintable() for line in renderable.split("\n")):
+                # Without rich, which takes longer to import than a sentence is worth, and would write the same.
+                with contextlib.suppress(BrokenPipeError):
+                    sys.stderr.write(renderable + "\n")
+                    sys.stderr.flush()
+                    continue
         _print(stderr(), [renderable])
 
 
 def warn(text: str) -> None:
     """Prints a warning on stderr."""
-    from rich.text import Text
-
-    note(Text.assemble(("warning: ", "yellow"), _harmless(text)))
+    note_labeled("warning: ", "yellow", text)
 
 
 def warn_or_note(texts: Iterable[str], notes: Container[str]) -> None:
     """Prints warnings on stderr, and those that are mere notes as such."""
-    from rich.text import Text
-
     for text in texts:
         if text in notes:
-            note(Text.assemble(("note: ", "dim"), _harmless(text)))
+            note_labeled("note: ", "dim", text)
         else:
             warn(text)
+
+
+def note_labeled(label: str, style: str, text: str) -> None:
+    """Prints sentences on stderr after a label, below which they do not begin when they are wrapped."""
+    from rich.text import Text
+
+    note(Text.assemble((label, style), _fitted(_harmless(text), sys.stderr, indent=len(label))))
 
 
 def warn_each(texts: Sequence[str], *, at_most: int = 10) -> None:
@@ -164,15 +204,23 @@ def ask(question: str) -> bool:
 @contextlib.contextmanager
 def status(text: str, *, quiet: bool = False) -> Iterator[None]:
     """Shows on a terminal that work without a known length is in progress."""
-    if quiet or not sys.stderr.isatty():
+    if quiet or not is_animated() or _display is not None:
         yield
         return
-    if os.environ.get("TERM") not in {"dumb", "unknown"}:
-        # The spinner appears after 40 ms, in this same line: the library that draws it is imported first.
-        sys.stderr.write(f"{text}\r")
-        sys.stderr.flush()
-    with stderr().status(text):
+    # The spinner appears after 40 ms, in this same line: the library that draws it is imported first.
+    sys.stderr.write(f"{text}\r")
+    sys.stderr.flush()
+    from rich.spinner import Spinner
+
+    from resnet_cli.cli.live_region import LiveRegion
+
+    spinner = Spinner("dots", text)
+    display = LiveRegion(lambda width, height: spinner)
+    display.start(refresh=True)
+    try:
         yield
+    finally:
+        display.stop()
 
 
 def show_error(error: ResnetCliError, *, as_json: bool) -> None:
@@ -181,14 +229,12 @@ def show_error(error: ResnetCliError, *, as_json: bool) -> None:
         fields = {"code": error.code, "exit_code": error.exit_code, "message": error.message, "hint": error.hint}
         sys.stderr.write(json.dumps({"schema_version": SCHEMA_VERSION, "error": fields}, ensure_ascii=False) + "\n")
         return
-    from rich.text import Text
-
-    note(Text.assemble(("error: ", "bold red"), _harmless(error.message)))
+    note_labeled("error: ", "bold red", error.message)
     if error.hint:
-        note(Text.assemble(("  try: ", "bold"), _harmless(error.hint)))
+        note_labeled("  try: ", "bold", error.hint)
     if _shows_details:
         for cause in _causes(error):
-            note(Text.assemble(("  cause: ", "bold"), _harmless(cause)))
+            note_labeled("  cause: ", "bold", cause)
 
 
 def _causes(error: BaseException) -> Iterator[str]:
@@ -200,9 +246,7 @@ def _causes(error: BaseException) -> Iterator[str]:
 
 def show_interrupt(kept: str | None) -> None:
     """Prints that the command was interrupted and what was saved."""
-    from rich.text import Text
-
-    note(Text.assemble(("interrupted", "bold"), f"; {_harmless(kept)}" if kept else "; nothing was left behind"))
+    note_labeled("interrupted; ", "bold", kept or "nothing was left behind")
 
 
 def _harmless(text: str) -> str:
@@ -212,14 +256,33 @@ def _harmless(text: str) -> str:
     return "\n".join(printable(line) for line in text.split("\n"))
 
 
+def _fitted(text: str, stream: TextIO, *, indent: int = 0) -> str:
+    """Text with lines that fit into a terminal, ``indent`` columns of which a label takes; unchanged elsewhere."""
+    if not stream.isatty():
+        return text
+    from resnet_cli.text import wrap_prose
+
+    return wrap_prose(text, _columns(stream), first=indent, indent=indent)
+
+
+def _columns(stream: TextIO) -> int:
+    """Width of a terminal, found without rich, which takes longer to import than a sentence is worth."""
+    if os.environ.get("COLUMNS", "").isdecimal():
+        return int(os.environ["COLUMNS"])
+    with contextlib.suppress(OSError, ValueError):
+        return os.get_terminal_size(stream.fileno()).columns or DEFAULT_COLUMNS
+    return DEFAULT_COLUMNS
+
+
+def _end_display() -> None:
+    """Ends what is drawn, before a result is printed on the same terminal."""
+    if _display is not None and sys.stdout.isatty():
+        _display.end()
+
+
 def _print(console: Console, renderables: Iterable[RenderableType]) -> None:
     from rich.text import Text
 
-    for renderable in renderables:
-        if hasattr(sys.stderr, "rich_proxied_file") and console.file is sys.stderr.rich_proxied_file:
-            # While a spinner or a bar is shown, only text that rich itself writes appears above it.
-            with console.capture() as captured:
-                console.print(renderable, soft_wrap=isinstance(renderable, str | Text))
-            sys.stderr.write(captured.get())
-            continue
-        console.print(renderable, soft_wrap=isinstance(renderable, str | Text))
+    with contextlib.nullcontext() if _display is None else _display.lock:
+        for renderable in renderables:
+            console.print(renderable, soft_wrap=isinstance(renderable, str | Text))

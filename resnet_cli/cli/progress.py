@@ -1,18 +1,22 @@
-"""Progress of every command: live bars on a terminal, otherwise a line every few seconds."""
+"""Progress of every command: drawn on a terminal, otherwise a line every few seconds."""
 
 from __future__ import annotations
 
-import sys
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.console import Group, RenderableType
+from rich.spinner import Spinner
+from rich.text import Text
 
 from resnet_cli.cli import output
-from resnet_cli.cli.confusion import sparkline
+from resnet_cli.cli.epoch_table import EpochTable
+from resnet_cli.cli.live_region import LiveRegion
+from resnet_cli.cli.work_line import WorkLine, draw_lines
+from resnet_cli.history import has_penalties, kept_record, kept_text
 from resnet_cli.system.events import Noted, Status, Warned, WorkDone
-from resnet_cli.text import percent
+from resnet_cli.text import counted, duration
 from resnet_cli.training.events import (
     EpochDone,
     Event,
@@ -31,17 +35,33 @@ if TYPE_CHECKING:
 
 #: Minimum interval between two lines in a log.
 LINE_EVERY_S = 5
+#: Work on a terminal that took at least this long leaves a line.
+WORTH_A_LINE_S = 2.0
 TASKS = {
     "download": "downloading",
     "unpack": "unpacking",
     "features": "computing features",
     "check": "checking images",
     "compare": "comparing images",
+    "validate": "validating",
     "evaluate": "evaluating",
     "quantize": "quantizing",
     "report": "writing the report",
     "predict": "classifying",
 }
+#: What a line says about finished work.
+DONE = {
+    "download": "downloaded",
+    "unpack": "unpacked",
+    "features": "computed features of",
+    "check": "checked",
+    "compare": "compared",
+    "evaluate": "evaluated",
+    "quantize": "quantized with",
+    "predict": "classified",
+}
+#: Work that is too frequent for a line of its own at its end.
+_FREQUENT = frozenset({"check", "compare", "predict", "validate"})
 
 
 class ProgressView:
@@ -49,44 +69,37 @@ class ProgressView:
 
     Args:
         quiet: Whether to display nothing but warnings.
+        verbose: Whether a plan is shown whole.
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self._quiet = quiet
-        self._live = sys.stderr.isatty() and not quiet
-        self._progress = self._bars()
-        self._tasks: dict[str, TaskID] = {}
+    def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
+        self._quiet, self._verbose = quiet, verbose
+        self._live = output.is_animated() and not quiet
+        self._region: LiveRegion | None = None
+        self._spinner = Spinner("dots")
+        self._lines: dict[str, WorkLine] = {}
+        self._epochs: EpochTable | None = None
         self._last_line_at = 0.0
-        self._losses: list[float] = []
-        self._best: float | None = 0.0
-        self._num_epochs = 0
-        self._start_name = ""
         self._has_plan = False
         self._began: dict[str, tuple[float, int]] = {}
 
-    def _bars(self) -> Progress:
-        return Progress(
-            TextColumn("{task.description:<19}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[count]}"),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[text]}"),
-            console=output.stderr(),
-            disable=not self._live,
-            # By default, rich prints on stderr whatever is written to stdout meanwhile, even if that is a file.
-            redirect_stdout=False,
-        )
-
     def __enter__(self) -> Self:
-        self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        self.finish()
 
-    def __call__(self, event: Event | Noted) -> None:
+    def finish(self) -> None:
+        """Ends what is drawn; the next event begins anew. Results that are printed on the terminal do this, too."""
+        self._end_epochs(always=True)
+        self._lines = {}
+        if self._region is not None:
+            self._region.stop()
+            self._region = None
+
+    def __call__(self, event: Event) -> None:
         """Displays one event; warnings are printed even if ``quiet`` is set."""
         if isinstance(event, Warned):
             return output.warn_each(event.texts)
@@ -94,24 +107,31 @@ class ProgressView:
             return
         if isinstance(event, Noted):
             return output.note(event.text)
-        if (status := self._tasks.pop("status", None)) is not None:
-            self._progress.remove_task(status)
-        if isinstance(event, Status):
-            self._draw("status", event.text, 0, None, count=" ")
-            self._line(event.text, force=True)
+        self._lines.pop("status", None)
         if isinstance(event, PlanMade):
             self._begin(event.plan)
+        elif isinstance(event, Status):
+            self._end_epochs()
+            self._draw("status", event.text, 0, None, count="")
+            self._line(event.text, force=True)
         elif isinstance(event, WorkDone):
             self._work(event)
         elif isinstance(event, StepDone):
             self._step(event)
         elif isinstance(event, EpochDone):
             self._epoch(event)
-        elif isinstance(event, RateLowered):
+        else:
+            self._remark(event)
+
+    def _remark(self, event: Event) -> None:
+        """Displays what happened to a training."""
+        if isinstance(event, RateLowered):
             output.warn(
                 f"{event.reason}: returning to the end of epoch {event.epoch - 1}, "
                 f"with {event.rate:g} times the learning rates"
             )
+            if self._epochs is not None:
+                self._epochs.rewind(event.epoch)
         elif isinstance(event, MemoryShort):
             output.warn(
                 f"{event.batch_size} images at once do not fit into memory: now {event.micro_batch} at a time; "
@@ -123,26 +143,24 @@ class ProgressView:
         elif isinstance(event, Resumed):
             for warning in event.warnings:
                 output.warn(f"{warning}; the previous checkpoint is used")
-            self._line(f"continuing in epoch {event.epoch}, after step {event.step}", force=True)
+            if self._epochs is not None:
+                self._epochs.restore(event)
+            output.note(f"continuing in epoch {event.epoch}, after step {event.step}")
 
     def _begin(self, plan: Plan) -> None:
-        self._num_epochs = plan.epochs if plan.takes_steps else 0
-        self._start_name = "epoch 0, the L-BFGS head" if plan.is_frozen else "probe"
-        self._best, self._losses = 0.0, []
+        self._end_epochs()
+        self._epochs = EpochTable(plan)
         if not self._has_plan:
             self._show_plan(plan)
+            self._has_plan = True
         if plan.config.seeds == 1 and plan.config.out and plan.config.out.name.startswith("seed-"):
-            self._line(f"seed {plan.config.seed}", force=True)
+            output.note(f"seed {plan.config.seed}")
 
     def _show_plan(self, plan: Plan) -> None:
-        """Shows the plan below the bars of the work before it; the training gets new ones."""
-        from resnet_cli.cli.tables import plan_table
+        """Shows the plan below the work before it."""
+        from resnet_cli.cli.plan_view import show_plan
 
-        self._progress.stop()
-        output.note(plan_table(plan))
-        output.warn_or_note(plan.warnings, plan.notes)
-        self._progress, self._tasks, self._has_plan = self._bars(), {}, True
-        self._progress.start()
+        show_plan(plan, whole=self._verbose)
 
     def download(self, name: str, done: int, total: int | None) -> None:
         """Displays the progress of a download.
@@ -156,83 +174,144 @@ class ProgressView:
             self._bytes("download", name, done, total)
 
     def _bytes(self, task: str, name: str, done: int, total: int | None) -> None:
-        first, rate = self._rate(f"{task} {name} {total}", done, total)
+        first, rate, seconds = self._rate(f"{task} {name} {total}", done, total)
         is_new = done > first
         count = f"{done / 1e6:.1f} of {total / 1e6:.1f} MB" if total else f"{done / 1e6:.1f} MB"
         speed = f"{rate / 1e6:.1f} MB/s" if is_new else ""
-        self._draw(f"{task} {name}", name or TASKS[task], done, total, text=speed, count=count)
-        left = [f"{(total - done) / rate:.0f} s left"] if is_new and total and done < total else []
-        text = ", ".join([f"{TASKS[task]} {name}".rstrip() + f": {count}", *filter(None, [speed]), *left])
+        left = f"{duration((total - done) / rate)} left" if is_new and total and done < total else ""
+        if is_new and done == total:
+            self._finish_line(
+                f"{task} {name}", f"{DONE[task]} {name or count} in {duration(seconds)}, {speed}", seconds
+            )
+        else:
+            self._draw(f"{task} {name}", name or TASKS[task], done, total, text=speed, count=count, left=left)
+        text = ", ".join(filter(None, [f"{TASKS[task]} {name}".rstrip() + f": {count}", speed, left]))
         # The rate of the first second is unreliable.
         is_early = done != total and done - first < rate
         self._line(text, force=is_new and done == total, skip=is_early or not is_new)
 
-    def _rate(self, key: str, done: int, total: int | None) -> tuple[int, float]:
-        """The amount that was done when this work began, and the rate per second since then."""
+    def _rate(self, key: str, done: int, total: int | None) -> tuple[int, float, float]:
+        """The amount that was done when this work began, and since then the rate per second and the seconds."""
         began, first = self._began.setdefault(key, (time.perf_counter(), done))
         if done < first or first == total:
             # Another pass of the same size, such as the test split after the validation split.
             began, first = self._began[key] = (time.perf_counter(), done)
-        return first, (done - first) / max(time.perf_counter() - began, 1e-9)
+        seconds = max(time.perf_counter() - began, 1e-9)
+        return first, (done - first) / seconds, seconds
 
     def _work(self, event: WorkDone) -> None:
         if event.task in {"download", "unpack"}:
             return self._bytes(event.task, "", event.done, event.total)
-        first, rate = self._rate(f"{event.task} {event.total}", event.done, event.total)
-        text = f"{rate:.0f} images/s"
+        first, rate, seconds = self._rate(f"{event.task} {event.total}", event.done, event.total)
+        is_new, is_over = event.done > first, event.done == event.total
+        text = f"{rate:,.0f} images/s"
         if event.done == first:
             text = f"{first:,} from cache" if first else ""
-        # Work that cannot be counted is shown without a number.
-        count = "" if event.done or event.total else " "
-        self._draw(event.task, TASKS[event.task], event.done, event.total, text=text, count=count)
-        counted = f"{event.done:,} of {event.total:,} images" if event.total else f"{event.done:,} images"
-        is_new = event.done > first
+        counted_text = f"{event.done:,} of {event.total:,} images" if event.total else f"{event.done:,} images"
+        if event.task == "validate" and self._epochs is not None:
+            self._epochs.validating(event.done, event.total or 0)
+        else:
+            if event.task in {"evaluate", "report"}:
+                self._end_epochs()
+            self._draw_work(event, text, seconds, first=first, rate=rate)
         self._line(
-            f"{TASKS[event.task]}: {counted}, {text}",
-            force=is_new and event.done == event.total and event.task not in {"check", "compare", "predict"},
+            f"{TASKS[event.task]}: {counted_text}, {text}",
+            force=is_new and is_over and event.task not in _FREQUENT,
             # The rate of the first second is unreliable.
-            skip=not is_new or (event.done != event.total and event.done - first < rate),
+            skip=not is_new or (not is_over and event.done - first < rate),
         )
+
+    def _draw_work(self, event: WorkDone, text: str, seconds: float, *, first: int, rate: float) -> None:
+        if event.done > first and event.done == event.total:
+            what = f"{DONE[event.task]} {counted(event.done, 'image')} in {duration(seconds)}, {text}"
+            return self._finish_line(event.task, what, seconds)
+        left = ""
+        # The rate of the first images is unreliable.
+        if event.total and event.done > first and seconds > 0.5:
+            left = f"{duration((event.total - event.done) / rate)} left"
+        count = f"{event.done:,}/{event.total:,}" if event.total else f"{event.done:,}" if event.done else ""
+        self._draw(event.task, TASKS[event.task], event.done, event.total, text=text, count=count, left=left)
 
     def _step(self, event: StepDone) -> None:
         text = f"loss {event.loss:.3f}  {event.images_per_s:,.0f} images/s"
-        if event.epoch == 1:
-            self._draw("epochs", "epochs", 0, self._num_epochs)
-        self._draw("step", f"epoch {event.epoch}", event.step, event.steps, text=text)
-        self._line(f"epoch {event.epoch}: step {event.step} of {event.steps}, {text}")
+        left = ""
+        if self._epochs is not None:
+            self._epochs.step(event)
+            left = ", ".join(["", *filter(None, [self._epochs.left_text])])
+            self._draw_epochs()
+        self._line(f"epoch {event.epoch}: step {event.step} of {event.steps}, {text}{left}")
 
     def _epoch(self, event: EpochDone) -> None:
-        record = event.record
-        self._best = record.val_score if event.is_best else self._best
-        best = " (best so far)" if event.is_best else ""
-        if record.l2 is not None or record.epoch == 0:
-            name = self._start_name if record.l2 is None or record.epoch == 0 else f"penalty {record.l2:g}"
-            # The logits of L-BFGS are small where its penalty is strong, until the temperature scales them.
-            loss = record.val_loss if record.l2 is None else record.val_fitted_loss
-            scores = f"validation loss {loss:.3f}, {record.val_text}"
-            return self._line(f"{name}: {scores}{best}", force=True)
-        self._losses.append(record.train_loss)
-        peak = "" if self._best is None else f", best {percent(self._best)}"
-        text = f"validation {record.val_text}{peak}  loss {sparkline(self._losses)}"
-        self._draw("epochs", "epochs", record.epoch, self._num_epochs, text=text)
-        is_last = record.epoch == self._num_epochs
+        record, epochs = event.record, self._epochs
+        if epochs is None:
+            return
+        epochs.epoch(record)
+        self._draw_epochs()
+        # With L-BFGS, the logits are small where its penalty is strong, until the temperature scales them.
+        scores = f"{record.val_text}, calibrated loss {record.val_fitted_loss:.3f}"
+        lowest = " (lowest so far)" if kept_record(epochs.history) is record else ""
+        if record.epoch == 0:
+            return self._line(f"epoch 0, {epochs.first_name}: validation {scores}{lowest}", force=True)
+        if has_penalties(epochs.history):
+            return self._line(f"penalty {record.l2:g}: validation {scores}{lowest}", force=True)
+        is_last = record.epoch == epochs.num_epochs
         self._line(
-            f"epoch {record.epoch} of {self._num_epochs}: train loss {record.train_loss:.3f}, "
-            f"validation {record.val_text}{best}",
+            f"epoch {record.epoch} of {epochs.num_epochs}: train loss {record.train_loss:.3f}, "
+            f"validation loss {record.val_loss:.3f}, {scores}{lowest}, {duration(record.seconds)}",
             force=is_last or record.seconds > 1,
         )
 
+    def _end_epochs(self, *, always: bool = False) -> None:
+        """Leaves the table of the epochs on the terminal, or in a log what was kept, if the training is over."""
+        epochs = self._epochs
+        if epochs is None or not epochs.history or not (always or epochs.is_over):
+            return
+        self._epochs = None
+        if not self._live:
+            return self._line(kept_text(epochs.history), force=True)
+        output.note(epochs.table(output.stderr().width))
+
     def _draw(
-        self, key: str, description: str, done: int, total: int | None, *, text: str = "", count: str = ""
+        self,
+        key: str,
+        description: str,
+        done: int,
+        total: int | None,
+        *,
+        text: str = "",
+        count: str = "",
+        left: str = "",
     ) -> None:
         if not self._live:
             return
-        count = count or f"{done}/{'?' if total is None else total}"
-        if key not in self._tasks:
-            self._tasks[key] = self._progress.add_task(description, total=total, text="", count="")
-        self._progress.update(
-            self._tasks[key], description=description, completed=done, total=total, text=text, count=count
-        )
+        self._lines[key] = WorkLine(description, done, total, count, text, left)
+        self._show_region()
+
+    def _draw_epochs(self) -> None:
+        if self._live:
+            self._show_region()
+
+    def _show_region(self) -> None:
+        if self._region is None or not self._region.is_started:
+            self._region = LiveRegion(self._drawing, on_result=self.finish)
+            self._region.start()
+
+    def _drawing(self, width: int, height: int) -> RenderableType:
+        """What is drawn now."""
+        lines, table = list(self._lines.values()), None
+        if (epochs := self._epochs) is not None:
+            lines += [line for line in [epochs.line(width)] if line is not None]
+            if epochs.history:
+                # The heading and its line, what is kept in at most two lines, and a free line.
+                table = epochs.table(width, max_rows=max(1, height - len(lines) - 6))
+        parts = [draw_lines(lines or [WorkLine("working")], width, self._spinner)]
+        return Group(*parts, *([] if table is None else [table]))
+
+    def _finish_line(self, key: str, text: str, seconds: float) -> None:
+        """Ends the line of some work; one that has taken a while leaves a sentence on the terminal."""
+        self._lines.pop(key, None)
+        if self._live and seconds >= WORTH_A_LINE_S:
+            output.note(Text(text, style="dim"))
 
     def _line(self, text: str, *, force: bool = False, skip: bool = False) -> None:
         now = time.monotonic()

@@ -1,8 +1,9 @@
-"""Plans, metrics and files as tables."""
+"""Metrics and files as tables."""
 
 from __future__ import annotations
 
 import os
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,13 @@ from rich.text import Text
 
 from resnet_cli.cli.confusion import confused_lines, confusion_table
 from resnet_cli.cli.links import link
-from resnet_cli.text import percent, printable
+from resnet_cli.history import has_penalties, kept_text
+from resnet_cli.text import percent, percent_range, printable
 
 if TYPE_CHECKING:
     from resnet_cli.evaluation.label_scores import LabelEvaluation
     from resnet_cli.evaluation.scores import Evaluation
     from resnet_cli.task import TaskName
-    from resnet_cli.training.plan import Plan
     from resnet_cli.training.report import FinetuneResult
 
 
@@ -32,25 +33,19 @@ def plain_table(title: str, *columns: str) -> Table:
     return table
 
 
-def plan_table(plan: Plan) -> Table:
-    """Every decision of a plan, its origin and its reason."""
-    table = plain_table("Plan", "what", "value", "set by", "why")
-    for choice in plan.choices:
-        cells = [printable(choice.value), printable(choice.origin), printable(choice.why)]
-        table.add_row(choice.name, Text(cells[0]), Text(cells[1], style="dim"), Text(cells[2], style="dim"))
-    return table
-
-
 def result_table(result: FinetuneResult) -> Table:
     """The metrics of a fine-tuning on each split."""
     scores_of = _SCORES[result.val.task]
     columns = [f">{name}" for name in scores_of(result.val)]
-    table = plain_table("Results", "split", ">images", *columns, "role")
-    for name, scores, part in (("validation", result.val, _chosen(result)), ("test", result.test, "held out")):
+    table = plain_table("Results", "split", ">images", *columns, "used for")
+    chosen = "choosing the penalty" if has_penalties(result.history) else "choosing the epoch"
+    for name, scores, use in (("validation", result.val, chosen), ("test", result.test, "only for scoring")):
         if scores is not None:
-            table.add_row(name, f"{scores.num_images:,}", *scores_of(scores).values(), part)
+            table.add_row(name, f"{scores.num_images:,}", *scores_of(scores).values(), use)
+    captions = [kept_text(result.history)]
     if (precision := result.plan.compute.precision) != "fp32":
-        table.caption = f"computed in {precision}, less precise than float32"
+        captions.append(f"computed in {precision}, less precise than float32")
+    table.caption = "\n".join(captions)
     return table
 
 
@@ -73,20 +68,6 @@ _SCORES: Mapping[TaskName, Callable[[Any], dict[str, str]]] = {
     "single-label": _single_label_scores,
     "multi-label": _multi_label_scores,
 }
-
-
-def _chosen(result: FinetuneResult) -> str:
-    """The choice that the validation split was used for."""
-    best = result.best
-    if best.epoch == 0 and result.plan.is_frozen:
-        return "kept epoch 0, the L-BFGS head: no later epoch had a lower loss"
-    if best.epoch == 0:
-        return f"chose the probe over {len(result.history) - 1} epochs"
-    if best.l2 is not None and result.plan.dataset.task == "multi-label":
-        return f"chose one of {len(result.history)} penalties per class"
-    if best.l2 is not None:
-        return f"chose the penalty {best.l2:g}, one of {len(result.history)}"
-    return f"chose epoch {best.epoch} of {result.history[-1].epoch}"
 
 
 def retention_lines(result: FinetuneResult) -> list[RenderableType]:
@@ -116,10 +97,11 @@ def seeds_table(results: Sequence[FinetuneResult]) -> RenderableType:
         score = percent(result.final.main[1].value)
         table.add_row(str(result.plan.config.seed), score, f"{result.final.loss:.3f}", run)
     table.caption = remark(results)
-    found = spread(results)
+    found, losses = spread(results), [result.final.loss for result in results]
     table.add_section()
-    table.add_row("mean", percent(found.mean), "", "")
-    table.add_row("std", f"{100 * found.std:.1f} points", "", f"{percent(found.lowest)} to {percent(found.highest)}")
+    table.add_row("mean", percent(found.mean), f"{statistics.fmean(losses):.3f}", "")
+    table.add_row("std", f"{100 * found.std:.1f} points", f"{statistics.stdev(losses):.3f}", "")
+    table.add_row("range", percent_range(found.lowest, found.highest), "", "")
     return table
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from resnet_cli.exported.opening import resolve_model
 from resnet_cli.loggers.listener import Logged, require
 from resnet_cli.runs import RunFolder
 from resnet_cli.system.caches import require_temporary_folder
-from resnet_cli.system.events import WorkDone
+from resnet_cli.system.events import Noted, Status, WorkDone
 from resnet_cli.system.paths import RUNS, check_writable
+from resnet_cli.text import size
 from resnet_cli.training import launch
 from resnet_cli.training.carry_out import run_plan, run_worker
 from resnet_cli.training.distributed import Distributed
@@ -143,11 +145,18 @@ def _carry_out(
         changes = {**request.flags, "devices": None, "config": request.config_file}
         return plan_resumed(run, changes, data=request.moved_to, on_work=on_work)
 
+    if resolved is not None and request.data is None and resolved.origins.get("data") == "default":
+        if text := _about_download(resolved.config):
+            on_event(Noted(text))
+    on_event(Status("reading the data"))
     plan = distributed.main_process_first(make)
     compute, step_compute = distributed.place(plan.compute), distributed.place(plan.step_compute)
     plan = dataclasses.replace(plan, compute=compute, step_compute=step_compute)
     if request.dry_run:
-        return DryRun(plan, estimate(plan)) if distributed.is_main else Elsewhere(0)
+        if not distributed.is_main:
+            return Elsewhere(0)
+        on_event(Status("timing the network"))
+        return DryRun(plan, estimate(plan))
     if not distributed.is_main:
         run_worker(plan, distributed)
         return Elsewhere(0)
@@ -156,6 +165,22 @@ def _carry_out(
         if plan.config.seeds > 1:
             return Finetuned(tuple(run_seeds(plan, on_event=logged)))
         return Finetuned((run_plan(plan, on_event=logged, folder=run, distributed=distributed),))
+
+
+def _about_download(config: FinetuneConfig) -> str | None:
+    """What a training without DATA is about to download; None if it is on this machine already."""
+    from resnet_cli.data.sources.named.registered import is_here
+    from resnet_cli.network.download import is_offline
+    from resnet_cli.network.known_sets import DATASETS
+
+    known = DATASETS[config.data]
+    if is_here(known.name) or is_offline(config.offline):
+        return None
+    host = urllib.parse.urlsplit(known.files[0].url).hostname
+    return (
+        f"No DATA was given, so {known.name} is downloaded: {size(known.num_bytes or 0)} from {host}, "
+        f"{known.description}. To train on your own images: resnet-cli finetune FOLDER, with one sub-folder per class"
+    )
 
 
 def _name_weights(resolved: Resolved[FinetuneConfig], distributed: Distributed) -> Resolved[FinetuneConfig]:

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias, TypeVar
 Progress: TypeAlias = Callable[[int, int], None]
 #: Kinds of work that a progress bar can show.
 Work: TypeAlias = Literal[
-    "download", "unpack", "features", "check", "compare", "evaluate", "quantize", "report", "predict"
+    "download", "unpack", "features", "check", "compare", "validate", "evaluate", "quantize", "report", "predict"
 ]
 #: Called with the kind of work, how much is done, and how much there is in all (None if it is not known).
 OnWork: TypeAlias = Callable[[Work, int, int | None], None]

@@ -8,7 +8,7 @@ from pathlib import Path
 from resnet_cli.config.base import typed_flags
 from resnet_cli.engine_predictor import prepare_engine
 from resnet_cli.runs import RunFolder
-from resnet_cli.system.events import Warned
+from resnet_cli.system.events import Status, Warned
 from resnet_cli.system.intraop import fixed_threads
 from resnet_cli.training.assembly import run_bytes
 from resnet_cli.training.calibrate import missing_thresholds
@@ -54,6 +54,7 @@ def run_plan(
             distributed.broadcast(str(folder.path))
             with fixed_threads(plan.threads):
                 result = TrainingRun(plan, folder, notify, distributed).carry_out()
+                notify(Status("preparing the model for predictions"))
                 prepare_engine(result.model)
             if text := missing_thresholds(result.model):
                 notify(Warned([text]))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from resnet_cli.system.events import Status, Warned, WorkDone
+from resnet_cli.system.events import Noted, Status, Warned, WorkDone
 
 if TYPE_CHECKING:
     from resnet_cli.history import EpochRecord
@@ -122,11 +122,13 @@ class Resumed:
         epoch: Current epoch.
         step: Number of its steps that are done.
         warnings: Reasons why newer checkpoints could not be used.
+        history: The epochs that are done.
     """
 
     epoch: int
     step: int
     warnings: tuple[str, ...] = ()
+    history: tuple[EpochRecord, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +143,7 @@ Event: TypeAlias = (
     | RunBegan
     | RunDone
     | WorkDone
+    | Noted
     | Status
     | Warned
     | StepDone

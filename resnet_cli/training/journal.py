@@ -69,6 +69,8 @@ class Journal:
         values |= dataclasses.asdict(event)
         if isinstance(event, EpochDone):
             values["record"] = event.record.to_dict()
+        # The epochs of a training that is continued are in the same file already.
+        values.pop("history", None)
         with disk_errors(self._path, hint="free some space"):
             line = json.dumps(values, default=str).encode() + b"\n"
             if self._file.write(line) < len(line):

@@ -10,7 +10,7 @@ from typing import Any
 from resnet_cli.data.dataset import SPLITS, Split
 from resnet_cli.evaluation.fail_under import check_fail_under
 from resnet_cli.evaluation.scoring import Scores
-from resnet_cli.history import EpochRecord
+from resnet_cli.history import EpochRecord, has_penalties
 from resnet_cli.model.model_file import Model
 from resnet_cli.reporting.provenance import Provenance
 from resnet_cli.reporting.report_content import ReportContent
@@ -83,7 +83,7 @@ class FinetuneResult(Summarized):
 
     def to_dict(self) -> dict[str, Any]:
         """The summary that ``finetune --json`` prints."""
-        key = TASKS[self.val.task].score
+        key, is_path = TASKS[self.val.task].score, has_penalties(self.history)
         return {
             "schema_version": SCHEMA_VERSION,
             "run": str(self.run.path),
@@ -95,9 +95,12 @@ class FinetuneResult(Summarized):
             "num_classes": len(self.model.classes),
             "num_skipped": len(self.plan.skipped),
             "num_images": {split: len(self.plan.dataset.split(split)) for split in SPLITS},
-            "epochs": max(record.epoch for record in self.history),
+            "epochs": None if is_path else self.history[-1].epoch,
             "threads": [list(since) for since in self.threads],
-            "best_epoch": self.best.epoch,
+            "best_epoch": None if is_path else self.best.epoch,
+            "penalties": len(self.history) if is_path else None,
+            # With several labels per image, each class has its own.
+            "best_penalty": self.best.l2 if is_path and key == "top1" else None,
             f"val_{key}": self.val.score,
             f"test_{key}": self.test.score if self.test else None,
             "old_classes": dataclasses.asdict(self.retention) if self.retention else None,

@@ -17,7 +17,7 @@ from resnet_cli.history import EpochRecord
 from resnet_cli.model.model_file import Exemplars, Model
 from resnet_cli.model.start import start_head
 from resnet_cli.runs import RunFolder, list_checkpoints
-from resnet_cli.system.events import Warned, WorkDone
+from resnet_cli.system.events import Status, Warned, WorkDone
 from resnet_cli.system.intraop import given_threads
 from resnet_cli.training import exemplars
 from resnet_cli.training.assembly import build_model, head_with, start_network
@@ -60,6 +60,7 @@ class TrainingRun:
 
     def __init__(self, plan: Plan, folder: RunFolder, on_event: OnEvent, distributed: Distributed) -> None:
         self._began = time.perf_counter()
+        on_event(Status("preparing the network"))
         self._plan, self._folder, self._on_event, self._distributed = plan, folder, on_event, distributed
         self._network = start_network(plan)
         kept: tuple[str, ...] = ()
@@ -120,21 +121,32 @@ class TrainingRun:
         history = []
         if plan.starts_with_probe and found is None:
             self._fitted = history = [self._probe()]
-        training = NetworkTraining(plan, self._network, self._distributed)
+        self._on_event(Status("preparing the training images"))
+        training = self._network_training(plan)
         if plan.config.batch_size == "auto" or plan.compute.type == "cuda":
             training.fit_memory()
         if plan.lr_is_auto and found is None:
             micro_batch = training.train_state.counters.micro_batch
+            self._on_event(Status("finding a learning rate"))
             lr = self._distributed.broadcast(self._find_lr(micro_batch) if self._distributed.is_main else 0.0)
             plan = self._plan = plan.with_lr(lr)
             if self._distributed.is_main:
                 self._folder.write_inputs(plan.resolved_config(), plan.dataset, plan.skipped, plan.used_images)
-            training = NetworkTraining(plan, self._network, self._distributed)
+            self._on_event(Status("preparing the training images"))
+            training = self._network_training(plan)
             training.train_state.counters.micro_batch = micro_batch
         # Builds of torch may initialize differently from one seed, and only the main process has trained the probe.
         self._distributed.copy_(list(self._network.state_dict().values()))
         training.train_state.counters.history = history
         self._fit(training.train_state, training.task(), found)
+
+    def _network_training(self, plan: Plan) -> NetworkTraining:
+        return NetworkTraining(
+            plan,
+            self._network,
+            self._distributed,
+            on_validated=lambda done, total: self._on_event(WorkDone("validate", done, total)),
+        )
 
     def _find_lr(self, micro_batch: int) -> float:
         """Runs the range test in this process alone, on whole batches."""
@@ -151,6 +163,7 @@ class TrainingRun:
             return
         old = plan.start if plan.config.add else None
         classes = plan.dataset.classes
+        self._on_event(Status("fitting the head"))
         train, val, kept = join_exemplars(plan, rows["train"], rows["val"])
         # Before the training, so that a model that is saved during it has exemplars too.
         self._exemplars = exemplars.choose_exemplars(train, val, num_classes=len(classes), seed=plan.config.seed)
@@ -182,6 +195,7 @@ class TrainingRun:
     def _probe(self) -> EpochRecord:
         """Trains the head on frozen features; its validation is epoch 0, which may stay the best."""
         rows = self._features(("train", "val"))
+        self._on_event(Status("fitting the linear probe"))
         values: dict[str, Any] = {}
         if self._distributed.is_main:
             head, record = fit_probe(self._plan, self._network.fc, rows["train"], rows["val"])
@@ -198,7 +212,8 @@ class TrainingRun:
         if found is not None:
             checkpoint, warnings = found
             self._restore(train_state, checkpoint)
-            self._on_event(Resumed(train_state.counters.epoch, train_state.counters.step, warnings))
+            counters = train_state.counters
+            self._on_event(Resumed(counters.epoch, counters.step, warnings, tuple(counters.history)))
             self._warn_of_changes(train_state)
         train_state.counters.elapsed_s += time.perf_counter() - self._began
         self._train_state = train_state

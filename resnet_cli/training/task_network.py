@@ -21,6 +21,7 @@ from resnet_cli.heads.objectives import OBJECTIVES, Validation
 from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.model.network import ResNet50
 from resnet_cli.system.device import memory_errors_named
+from resnet_cli.system.events import Progress
 from resnet_cli.training.averaging import WeightAverage
 from resnet_cli.training.balanced_order import balanced_order
 from resnet_cli.training.batchnorm import smallest_pass
@@ -48,6 +49,7 @@ class NetworkTraining:
         network: The network, which is trained in place.
         distributed: The processes that share the training.
         image_source: Where decoded training images are stored; ``auto`` chooses.
+        on_validated: Called with the progress of each validation.
 
     Raises:
         ConfigError: A batch has too few images for all processes.
@@ -60,12 +62,14 @@ class NetworkTraining:
         distributed: Distributed = SINGLE_PROCESS,
         *,
         image_source: Storage = "auto",
+        on_validated: Progress = lambda *_: None,
     ) -> None:
         network.to(plan.compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(stage_of(name) in {*plan.stages, "fc"})
         averages = plan.ema is not None or plan.average is not None
         self._plan, self._network, self._distributed, self._image_source = plan, network, distributed, image_source
+        self._on_validated = on_validated
         self._train, self._val = plan.dataset.split("train"), plan.dataset.split("val")
         smallest = len(self._train) // plan.steps_per_epoch
         # A single image has no batch statistics.
@@ -199,6 +203,7 @@ class NetworkTraining:
             features = backbone(batch.pixels)
             probs[rows[at : at + len(batch.items)]] = head_probs(self._network.fc, features, task=plan.dataset.task)
             at += len(batch.items)
+            self._on_validated(at, len(rows))
         # Each image belongs to one process, so the sum over processes has every probability once.
         probs = probs.to(plan.compute.device)
         self._distributed.all_reduce_([probs])
