@@ -108,7 +108,7 @@ def test_predictions_are_those_of_the_run_that_was_the_latest_when_the_command_s
     runs: Path, photos: Path, commands: CommandServer
 ) -> None:
     outputs = ("--output", "switched.csv", "--embeddings", "switched.npy")
-    command = commands.stopped("Loading", "predict", photos / "test", *outputs)
+    command = commands.stopped("Status", "predict", photos / "test", *outputs)
     mark_latest(runs / "b")
     assert command.finish() == 0, command.stderr
     command = commands.start("predict", photos / "test", "--model", "runs/a", "--output", "plain.csv")

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import types
-from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
@@ -147,7 +146,7 @@ def test_a_line_loses_neither_its_bar_nor_its_count_nor_its_time(width: int) -> 
 
 
 @pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Console]:
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Console:
     console = Console(file=io.StringIO(), width=80, height=24, force_terminal=True, color_system=None)
     monkeypatch.setattr(output, "stderr", lambda: console)
     return console

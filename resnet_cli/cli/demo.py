@@ -175,6 +175,4 @@ def _title(text: str) -> None:
 
 
 def _say(text: str) -> None:
-    from rich.text import Text
-
-    output.show(Text(text))
+    output.show_prose(" ".join(text.split()))

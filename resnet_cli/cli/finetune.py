@@ -16,6 +16,7 @@ from resnet_cli.config.base import resolve
 from resnet_cli.config.finetune import RUN, FinetuneConfig
 from resnet_cli.errors import ConfigError
 from resnet_cli.system.latest import follow_latest
+from resnet_cli.text import duration
 
 if TYPE_CHECKING:
     from resnet_cli.commands.finetune import DryRun, Finetuned
@@ -172,6 +173,6 @@ def _show_result(result: FinetuneResult) -> None:
         result_table(result),
         *retention_lines(result),
         *tables_for(final).mistakes(final, width=width, where=f" on the {split} split"),
-        files_block(f"Written in {result.seconds:.0f} s", written, width=width),
+        files_block(f"Written in {duration(result.seconds)}", written, width=width),
         files_block("Next", follow, width=width),
     )
