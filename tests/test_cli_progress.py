@@ -173,13 +173,14 @@ def test_a_terminal_that_becomes_narrower_shows_nothing_twice(terminal: Console)
 
 PROGRAM = f"""
 import sys, time
-from resnet_cli.cli import output
+from resnet_cli.cli import output, progress
 from resnet_cli.cli.progress import ProgressView
 from resnet_cli.history import EpochRecord
 from resnet_cli.system.events import Status, WorkDone
 from resnet_cli.training.events import EpochDone, PlanMade, StepDone
 {PLAN}
 ProgressView._show_plan = lambda self, plan: None
+progress.STATUS_AFTER_S = 0.1
 with ProgressView() as view:
     view(Status("reading the data"))
     time.sleep(0.3)

@@ -51,7 +51,7 @@ def plan_table(plan: Plan) -> Table:
 
 
 def short_plan(plan: Plan) -> Iterator[tuple[str, str]]:
-    """The six lines that matter most, each with its name."""
+    """The lines that matter most, six as a rule, each with its name."""
     choices = {choice.name: choice for choice in plan.choices}
 
     def reason(name: str) -> str:
@@ -60,13 +60,16 @@ def short_plan(plan: Plan) -> Iterator[tuple[str, str]]:
     sizes = ", ".join(f"{num:,} {_SPLITS[split]}" for split, num in plan.dataset.sizes().items() if num)
     classes = counted(len(plan.dataset.classes), "class").replace("classs", "classes")
     yield "data", f"{plan.dataset.name}: {classes}, {sizes}"
+    # Rare, and too important for the whole plan alone.
+    for name in ("add", "seeds"):
+        if name in choices:
+            yield name, f"{choices[name].value}{reason(name)}"
     yield "weights", f"{choices['weights'].value}{reason('weights')}"
     yield "mode", f"{plan.mode}{reason('mode') or _MODES[plan.mode]}"
     size = f"{plan.preprocess.crop_size} px"
     yield "images", f"{size}, {plan.batch_size} per step" if plan.takes_steps else size
     yield "training", _training(plan)
-    precision = plan.step_compute.precision if plan.takes_steps and not plan.is_frozen else plan.compute.precision
-    yield "device", f"{plan.compute.device}, {precision}{_rough_time(plan)}"
+    yield "device", f"{plan.compute.device}, {_precisions(plan)}{_rough_time(plan)}"
 
 
 _SPLITS = {"train": "for training", "val": "for validation", "test": "for testing"}
@@ -86,6 +89,13 @@ def _training(plan: Plan) -> str:
     limit = plan.config.max_time
     most = "" if limit is None else f", at most {duration(limit)}"
     return f"{counted(plan.epochs, 'epoch')}{most}, {rates.optimizer}, {lr}"
+
+
+def _precisions(plan: Plan) -> str:
+    """The precision of all metrics, with its reason if it is not float32, and that of the steps if it is another."""
+    whole, steps = plan.compute.precision, plan.step_compute.precision
+    about = f" ({plan.compute.reason})" if whole != "fp32" and plan.compute.reason else ""
+    return f"{whole}{about}" + ("" if plan.is_frozen or steps == whole else f", steps in {steps}")
 
 
 def _rough_time(plan: Plan) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 #: Minimum interval between two lines in a log.
 LINE_EVERY_S = 5
+#: A status gets a line in a log if it lasts longer.
+STATUS_AFTER_S = 2.0
 #: Work on a terminal that took at least this long leaves a line.
 WORTH_A_LINE_S = 2.0
 TASKS = {
@@ -82,6 +85,7 @@ class ProgressView:
         self._last_line_at = 0.0
         self._has_plan = False
         self._began: dict[str, tuple[float, int]] = {}
+        self._status = threading.Timer(STATUS_AFTER_S, lambda: None)
 
     def __enter__(self) -> Self:
         return self
@@ -93,6 +97,7 @@ class ProgressView:
 
     def finish(self) -> None:
         """Ends what is drawn; the next event begins anew. Results that are printed on the terminal do this, too."""
+        self._status.cancel()
         self._end_epochs(always=True)
         self._lines = {}
         if self._region is not None:
@@ -107,13 +112,16 @@ class ProgressView:
             return
         if isinstance(event, Noted):
             return output.note(event.text)
+        self._status.cancel()
         self._lines.pop("status", None)
         if isinstance(event, PlanMade):
             self._begin(event.plan)
         elif isinstance(event, Status):
             self._end_epochs()
             self._draw("status", event.text, 0, None, count="")
-            self._line(event.text, force=True)
+            self._status = threading.Timer(STATUS_AFTER_S, self._line, [event.text], {"force": True})
+            self._status.daemon = True
+            self._status.start()
         elif isinstance(event, WorkDone):
             self._work(event)
         elif isinstance(event, StepDone):

@@ -54,6 +54,8 @@ class Warned:
 class Status:
     """Work without a known length begins; it lasts until the next event.
 
+    A terminal shows it at once, a log if it lasts for more than two seconds.
+
     Attributes:
         text: What is being done, such as ``fitting the linear head``.
     """
