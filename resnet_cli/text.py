@@ -282,7 +282,8 @@ def _continues(command: list[str], word: str) -> bool:
     if command[-1].endswith((",", ";", ":", ")")):
         return False
     is_argument = word[0] in "-'\"|&~." or any(mark in word for mark in "/=") or word.rstrip(",;:.)").isupper()
-    return is_argument or command[-1].startswith("-") or len(command) == 1
+    # The first two words of a command are often plain: resnet-cli finetune photos.
+    return is_argument or command[-1].startswith("-") or len(command) <= 2
 
 
 class Summarized:

@@ -302,7 +302,7 @@ class ProgressView:
     def _show_region(self) -> None:
         if self._region is None or not self._region.is_started:
             self._region = LiveRegion(self._drawing, on_result=self.finish)
-            self._region.start()
+            self._region.start(refresh=True)
 
     def _drawing(self, width: int, height: int) -> RenderableType:
         """What is drawn now."""
