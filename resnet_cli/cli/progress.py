@@ -14,7 +14,7 @@ from rich.text import Text
 from resnet_cli.cli import output
 from resnet_cli.cli.epoch_table import EpochTable
 from resnet_cli.cli.live_region import LiveRegion
-from resnet_cli.cli.work_line import WorkLine, draw_lines
+from resnet_cli.cli.work_line import DONE, TASKS, WorkLine, draw_lines
 from resnet_cli.history import has_penalties, kept_record, kept_text
 from resnet_cli.system.events import Noted, Status, Warned, WorkDone
 from resnet_cli.text import counted, duration
@@ -40,29 +40,6 @@ LINE_EVERY_S = 5
 STATUS_AFTER_S = 2.0
 #: Work on a terminal that took at least this long leaves a line.
 WORTH_A_LINE_S = 2.0
-TASKS = {
-    "download": "downloading",
-    "unpack": "unpacking",
-    "features": "computing features",
-    "check": "checking images",
-    "compare": "comparing images",
-    "validate": "validating",
-    "evaluate": "evaluating",
-    "quantize": "quantizing",
-    "report": "writing the report",
-    "predict": "classifying",
-}
-#: What a line says about finished work.
-DONE = {
-    "download": "downloaded",
-    "unpack": "unpacked",
-    "features": "computed features of",
-    "check": "checked",
-    "compare": "compared",
-    "evaluate": "evaluated",
-    "quantize": "quantized with",
-    "predict": "classified",
-}
 #: Work that is too frequent for a line of its own at its end.
 _FREQUENT = frozenset({"check", "compare", "predict", "validate"})
 
@@ -189,7 +166,7 @@ class ProgressView:
         left = f"{duration((total - done) / rate)} left" if is_new and total and done < total else ""
         if is_new and done == total:
             self._finish_line(
-                f"{task} {name}", f"{DONE[task]} {name or count} in {duration(seconds)}, {speed}", seconds
+                f"{task} {name}", f"{DONE.get(task, task)} {name or count} in {duration(seconds)}, {speed}", seconds
             )
         else:
             self._draw(f"{task} {name}", name or TASKS[task], done, total, text=speed, count=count, left=left)
@@ -231,7 +208,7 @@ class ProgressView:
 
     def _draw_work(self, event: WorkDone, text: str, seconds: float, *, first: int, rate: float) -> None:
         if event.done > first and event.done == event.total:
-            what = f"{DONE[event.task]} {counted(event.done, 'image')} in {duration(seconds)}, {text}"
+            what = f"{DONE.get(event.task, event.task)} {counted(event.done, 'image')} in {duration(seconds)}, {text}"
             return self._finish_line(event.task, what, seconds)
         left = ""
         # The rate of the first images is unreliable.

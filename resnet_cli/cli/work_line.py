@@ -25,6 +25,31 @@ _LEAST_WIDTHS = {"count": 0, "left": 11, "rate": 15, "more": 0}
 _ORDER = ("count", "rate", "left", "more")
 
 
+#: What a line says about each kind of work while it runs, and about finished work.
+TASKS = {
+    "download": "downloading",
+    "unpack": "unpacking",
+    "features": "computing features",
+    "check": "checking images",
+    "compare": "comparing images",
+    "validate": "validating",
+    "evaluate": "evaluating",
+    "quantize": "quantizing",
+    "report": "writing the report",
+    "predict": "classifying",
+}
+DONE = {
+    "download": "downloaded",
+    "unpack": "unpacked",
+    "features": "computed features of",
+    "check": "checked",
+    "compare": "compared",
+    "evaluate": "evaluated",
+    "quantize": "quantized with",
+    "predict": "classified",
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class WorkLine:
     """What a line shows; every text but the first may be empty.

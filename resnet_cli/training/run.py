@@ -17,7 +17,7 @@ from resnet_cli.history import EpochRecord
 from resnet_cli.model.model_file import Exemplars, Model
 from resnet_cli.model.start import start_head
 from resnet_cli.runs import RunFolder, list_checkpoints
-from resnet_cli.system.events import Status, Warned, WorkDone
+from resnet_cli.system.events import Progress, Status, Warned, Work, WorkDone
 from resnet_cli.system.intraop import given_threads
 from resnet_cli.training import exemplars
 from resnet_cli.training.assembly import build_model, head_with, start_network
@@ -122,7 +122,8 @@ class TrainingRun:
         if plan.starts_with_probe and found is None:
             self._fitted = history = [self._probe()]
         self._on_event(Status("preparing the training images"))
-        training = self._network_training(plan)
+        validated = self._progress("validate")
+        training = NetworkTraining(plan, self._network, self._distributed, on_validated=validated)
         if plan.config.batch_size == "auto" or plan.compute.type == "cuda":
             training.fit_memory()
         if plan.lr_is_auto and found is None:
@@ -133,20 +134,15 @@ class TrainingRun:
             if self._distributed.is_main:
                 self._folder.write_inputs(plan.resolved_config(), plan.dataset, plan.skipped, plan.used_images)
             self._on_event(Status("preparing the training images"))
-            training = self._network_training(plan)
+            training = NetworkTraining(plan, self._network, self._distributed, on_validated=validated)
             training.train_state.counters.micro_batch = micro_batch
         # Builds of torch may initialize differently from one seed, and only the main process has trained the probe.
         self._distributed.copy_(list(self._network.state_dict().values()))
         training.train_state.counters.history = history
         self._fit(training.train_state, training.task(), found)
 
-    def _network_training(self, plan: Plan) -> NetworkTraining:
-        return NetworkTraining(
-            plan,
-            self._network,
-            self._distributed,
-            on_validated=lambda done, total: self._on_event(WorkDone("validate", done, total)),
-        )
+    def _progress(self, task: Work) -> Progress:
+        return lambda done, total: self._on_event(WorkDone(task, done, total))
 
     def _find_lr(self, micro_batch: int) -> float:
         """Runs the range test in this process alone, on whole batches."""
@@ -279,7 +275,7 @@ class TrainingRun:
             self._network,
             splits,
             distributed=self._distributed,
-            on_progress=lambda done, total: self._on_event(WorkDone("features", done, total)),
+            on_progress=self._progress("features"),
         )
 
     def _evaluate(self) -> FinetuneResult:
@@ -287,9 +283,7 @@ class TrainingRun:
         assert self._callback.best is not None
         model = self._model(self._callback.state, self._callback.best)
 
-        def on_progress(done: int, total: int) -> None:
-            self._on_event(WorkDone("evaluate", done, total))
-
+        on_progress = self._progress("evaluate")
         model = calibrate_model(model, plan.dataset, plan.compute, seed=plan.config.seed, on_progress=on_progress)
         model = keep_calibration(model, plan)
         model.save(folder.model_path)
