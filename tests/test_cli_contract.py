@@ -67,6 +67,8 @@ COMMAND_LINES = {
     "doctor": "doctor",
     "runs": "runs list .",
     "runs show": "runs show full",
+    "runs compare": f"runs compare run full {CPU.partition('--precision')[0]}",
+    "runs rm": "runs rm added --yes",
     "download": "download digits",
     "download --list": "download --list",
     "inspect, multi-label": "inspect several/labels.csv",

@@ -343,3 +343,42 @@ def test_without_the_images_of_the_first_run_those_of_the_next_are_used(
     found = compared(gone, frozen_run.run, "--device", "cpu")
     assert found["paired"]["models"][0]["model"].endswith("gone/model.safetensors")
     assert found["notes"] == ["the paired test uses 9 test images of B; no run was trained on them"]
+
+
+def test_impossible_values_are_not_shown_as_scores(runs: Path, full_run: Trained) -> None:
+    for name, file, old, new in (
+        ("nan", "metrics.json", '"seconds": ', '"seconds": NaN, "x": '),
+        ("huge", "metrics.json", '"seconds": ', '"seconds": 1e999, "x": '),
+        ("words", "metrics.json", '"num_images": {', '"num_classes": "many", "num_images": {"train": [1], "x": -1, '),
+        ("above", "metrics.json", '"test_top1": 0', '"test_top1": 7'),
+        ("epoch", "history.csv", "\n1,", "\ninf,"),
+        ("loss", "history.csv", "\n1,", "\n1,nan"),
+        ("escape", "config.yaml", "data: ", 'data: "\\e[31m\\u202e"\nx: '),
+    ):
+        copy_of(full_run, runs / name)
+        text = (runs / name / file).read_text()
+        (runs / name / file).write_text(text.replace(old, new, 1))
+    found = listed()
+    assert found["nan"]["problems"] == ["metrics.json is damaged"]
+    assert [score["split"] for score in found["above"]["scores"]] == ["val"]
+    for name in found:
+        for arguments in ((name,), (name, "--json")):
+            result = run_cli("runs", "show", *arguments)
+            assert result.exit_code == 0, result.output
+        assert "\x1b" not in run_cli("runs", "show", name).stdout
+    assert json.loads(run_cli("runs", "show", "huge", "--json").stdout)["seconds"] is None
+    assert run_cli("runs", "compare", *found, "--no-eval").exit_code == 0
+
+
+def test_without_locks_a_run_counts_as_running_while_it_is_written(
+    runs: Path, full_run: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resnet_cli.commands.run_list.is_open", lambda _: None)
+    copy_of(full_run, runs / "fresh", without=("metrics.json",))
+    copy_of(full_run, runs / "old", without=("metrics.json",), age_s=1000)
+    copy_of(full_run, runs / "done")
+    assert {name: run["state"] for name, run in listed().items()} == {
+        "fresh": "running",
+        "old": "interrupted",
+        "done": "finished",
+    }

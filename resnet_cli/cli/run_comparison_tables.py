@@ -70,7 +70,9 @@ def _settings(found: RunComparison, *, width: int) -> Table:
     most = max(10, (width - 22) // len(found.letters) - 3)
     table = plain_table("Settings that differ", "", *found.letters)
     for name, values in found.settings:
-        table.add_row(Text(name, "dim"), *(Text(NONE if value is None else shorten(value, most)) for value in values))
+        table.add_row(
+            Text(printable(name), "dim"), *(Text(NONE if value is None else shorten(value, most)) for value in values)
+        )
     table.caption = f"{found.num_same} settings are the same" if found.settings else "none"
     return table
 

@@ -79,7 +79,10 @@ def _cells(run: RunSummary, *, with_split: bool) -> dict[str, Text]:
         "age": age(time.time() - run.changed),
     }
     name = Text.assemble(link(run.path, run.name), (" *" if run.is_latest else "", "bold"))
-    return {name: Text(value) for name, value in shown.items()} | {"run": name, "state": state_text(run.state)}
+    return {name: Text(printable(value)) for name, value in shown.items()} | {
+        "run": name,
+        "state": state_text(run.state),
+    }
 
 
 def state_text(state: str) -> Text:
@@ -125,8 +128,7 @@ def details_blocks(found: RunDetails) -> list[RenderableType]:
         head.append(", runs/latest", "dim")
     scores = {SPLIT_NAMES[score.split]: score_text(score) for score in run.scores}
     epochs = {} if run.epochs_text == NONE else {"epochs": run.epochs_text}
-    seconds = run.metrics.get("seconds")
-    took = {"time": duration(seconds)} if isinstance(seconds, int | float) else {}
+    took = {} if found.seconds is None else {"time": duration(found.seconds)}
     kept = {"kept": found.kept.removeprefix("kept ")} if found.kept else {}
     blocks: list[RenderableType] = [head]
     blocks += _facts("Trained on", found.trained_on)
@@ -143,7 +145,7 @@ def details_blocks(found: RunDetails) -> list[RenderableType]:
     for name, command in found.commands.items():
         if name != "made_by":
             # As text of its own, which is never broken into lines: it can be copied.
-            blocks += [Text(f"  {command}"), Text(f"      {_PURPOSES[name]}", "dim")]
+            blocks += [Text(f"  {printable(command)}"), Text(f"      {_PURPOSES[name]}", "dim")]
     return blocks
 
 

@@ -132,11 +132,8 @@ def _differences(runs: Sequence[RunDetails]) -> tuple[tuple[tuple[str, tuple[str
             differing.append((name.replace("_", " "), tuple(config.get(name) for config in configs)))
         elif all(name in config for config in configs):
             num_same += 1
-    counts = [run.summary.metrics.get("num_images") for run in runs]
     for split, word in (("train", "training images"), ("val", "validation images"), ("test", "test images")):
-        nums = tuple(
-            f"{one[split]:,}" if isinstance(one, dict) and isinstance(one.get(split), int) else None for one in counts
-        )
+        nums = tuple(f"{run.num_images[split]:,}" if split in run.num_images else None for run in runs)
         if len(set(nums)) > 1:
             differing.append((word, nums))
     return tuple(differing), num_same

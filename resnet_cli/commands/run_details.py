@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import shlex
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,21 +54,32 @@ class RunDetails:
     commands: Mapping[str, str]
 
     @property
+    def num_images(self) -> dict[str, int]:
+        """Split -> number of its images; empty if not known."""
+        counts = self.summary.metrics.get("num_images")
+        found = counts if isinstance(counts, dict) else {}
+        return {split: num for split, value in found.items() if (num := _count(value)) is not None}
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the training took; None if not known."""
+        value = self.summary.metrics.get("seconds")
+        return float(value) if isinstance(value, int | float) and 0 <= value < math.inf else None
+
+    @property
     def trained_on(self) -> dict[str, str]:
         """The data, its images in each split, and its classes, for people."""
         about, config = self.summary.metrics, self.summary.config
+        num_classes, num_skipped = _count(about.get("num_classes")), _count(about.get("num_skipped"))
         facts = {"data": config.get("data") or "not known"}
-        counts = about.get("num_images")
-        if isinstance(counts, dict):
+        if self.num_images:
             words = {"train": "training", "val": "validation", "test": "test"}
-            shown = [
-                f"{num:,} {words.get(split, split)}" for split, num in counts.items() if isinstance(num, int) and num
-            ]
+            shown = [f"{num:,} {words.get(split, split)}" for split, num in self.num_images.items() if num]
             facts["images"] = ", ".join(shown)
-        if isinstance(about.get("num_classes"), int):
-            facts["classes"] = f"{about['num_classes']:,}"
-        if isinstance(about.get("num_skipped"), int) and about["num_skipped"]:
-            facts["skipped"] = f"{about['num_skipped']:,} unreadable images (skipped.csv)"
+        if num_classes:
+            facts["classes"] = f"{num_classes:,}"
+        if num_skipped:
+            facts["skipped"] = f"{num_skipped:,} unreadable images (skipped.csv)"
         return facts
 
     @property
@@ -80,19 +93,29 @@ class RunDetails:
 
     def to_dict(self) -> dict[str, Any]:
         """The object that ``runs show --json`` prints."""
-        about = self.summary.metrics
         return {
             "schema_version": SCHEMA_VERSION,
             **self.summary.to_dict(),
-            "num_classes": about.get("num_classes"),
-            "num_images": about.get("num_images"),
-            "seconds": about.get("seconds"),
+            "num_classes": _count(self.summary.metrics.get("num_classes")),
+            "num_images": self.num_images or None,
+            "seconds": self.seconds,
             "kept": self.kept or None,
             "config": {name: value for name, value in self.summary.config.items() if name != "made_by"},
-            "history": [record.to_dict() for record in self.history],
+            "history": [_finite(record.to_dict()) for record in self.history],
             "files": [{"name": name, "num_bytes": num, "about": about} for name, num, about in self.files],
             "commands": dict(self.commands),
         }
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values; those that are not finite, which JSON does not have, become None."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
+    }
 
 
 def show_run(spec: str | os.PathLike[str]) -> RunDetails:
@@ -151,9 +174,11 @@ def _files(summary: RunSummary) -> tuple[tuple[str, int, str], ...]:
     found = []
     for name, about in FILES.items():
         path = summary.path / name
-        if not path.exists():
+        try:
+            about_file = path.stat()
+        except OSError:
             continue
-        num = folder_bytes(path) if path.is_dir() else path.stat().st_size
+        num = folder_bytes(path) if stat.S_ISDIR(about_file.st_mode) else about_file.st_size
         if name == "checkpoints":
             about += "; can be deleted to save space" if summary.state == "finished" else ""
         found.append((name, num, about))

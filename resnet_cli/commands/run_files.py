@@ -115,7 +115,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size <= WHOLE_BYTES:
-                found = json.loads(file.read())
+                found = json.loads(file.read(), parse_constant=_refuse)
             else:
                 found = _parts_of(file.fileno())
     except OSError as error:
@@ -133,7 +133,7 @@ def _parts_of(file: int) -> dict[str, Any]:
             raise ValueError("torn")
         starts = {name: data.find(mark) for name, mark in _PARTS.items()}
         begin = min((at for at in starts.values() if at >= 0), default=PART_BYTES)
-        found: dict[str, Any] = json.loads(data[:begin].rstrip().rstrip(b",") + b"}")
+        found: dict[str, Any] = json.loads(data[:begin].rstrip().rstrip(b",") + b"}", parse_constant=_refuse)
         for name, at in starts.items():
             found[name] = _beginning(data[at + len(_PARTS[name]) - 1 : at + PART_BYTES]) if at >= 0 else None
     return found
@@ -146,8 +146,13 @@ def _beginning(text: bytes) -> dict[str, Any]:
     starts = [at for at, line in enumerate(lines) if line.startswith(b'    "')]
     for start, end in itertools.pairwise(starts):
         member = b"\n".join(lines[start:end]).rstrip().rstrip(b",")
-        found |= json.loads(b"{" + member + b"}")
+        found |= json.loads(b"{" + member + b"}", parse_constant=_refuse)
     return found
+
+
+def _refuse(name: str) -> None:
+    """JSON has no NaN and no infinity, though Python's parser takes them."""
+    raise ValueError(f"{name} is not JSON")
 
 
 def read_history(folder: Path) -> list[dict[str, float | None]]:
@@ -163,7 +168,7 @@ def read_history(folder: Path) -> list[dict[str, float | None]]:
             rows.append({name: float(cell) if cell else None for name, cell in row.items() if name})
         except (TypeError, ValueError):
             continue
-    return [row for row in rows if row.get("epoch") is not None]
+    return [row for row in rows if (epoch := row.get("epoch")) is not None and math.isfinite(epoch)]
 
 
 def scores_of(metrics: Mapping[str, Any]) -> list[Score]:
@@ -172,7 +177,7 @@ def scores_of(metrics: Mapping[str, Any]) -> list[Score]:
     for split in ("test", "val"):
         for key in ("top1", "map"):
             value, about = metrics.get(f"{split}_{key}"), metrics.get(split)
-            if not _is_share(value):
+            if not is_share(value):
                 continue
             part = about if isinstance(about, dict) else {}
             num = part.get("num_images")
@@ -185,7 +190,7 @@ def scores_of(metrics: Mapping[str, Any]) -> list[Score]:
 def _interval(part: Mapping[str, Any], key: str, value: float, num: int | None) -> tuple[float | None, float | None]:
     spans = part.get("intervals")
     span = spans.get(key) if isinstance(spans, dict) else None
-    if isinstance(span, list) and len(span) == 2 and all(map(_is_share, span)):
+    if isinstance(span, list) and len(span) == 2 and all(map(is_share, span)):
         return span[0], span[1]
     if key == "top1" and num:
         # The first versions wrote none, and that of a share follows from the number of images.
@@ -196,7 +201,8 @@ def _interval(part: Mapping[str, Any], key: str, value: float, num: int | None) 
     return None, None
 
 
-def _is_share(value: Any) -> TypeGuard[float]:
+def is_share(value: Any) -> TypeGuard[float]:
+    """Whether a value is a number in [0, 1]."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and 0 <= value <= 1
 
 

@@ -10,7 +10,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from resnet_cli.commands.run_files import FileProblem, Score, read_config, read_history, read_metrics, scores_of
+from resnet_cli.commands.run_files import (
+    FileProblem,
+    Score,
+    is_share,
+    read_config,
+    read_history,
+    read_metrics,
+    scores_of,
+)
 from resnet_cli.errors import ConfigError
 from resnet_cli.system.latest import real_path
 from resnet_cli.system.paths import LATEST, RUNS, folder_bytes, user_path
@@ -171,7 +179,8 @@ def is_run_like(folder: Path) -> bool:
 def _names_in(folder: Path) -> set[str]:
     try:
         return set(os.listdir(folder))
-    except OSError:
+    except (OSError, ValueError):
+        # A name with a null character is a ValueError.
         return set()
 
 
@@ -258,7 +267,7 @@ def _so_far(path: Path) -> tuple[tuple[Score, ...], int | None]:
     done = int(rows[-1]["epoch"] or 0)
     for key in ("top1", "map"):
         value = kept.get(f"val_{key}")
-        if value is not None:
+        if is_share(value):
             return (Score("val", key, value, None, None, None),), done
     return (), done
 
@@ -283,7 +292,7 @@ def _changed(path: Path) -> float:
 def _whole(value: Any) -> int | None:
     try:
         return int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

@@ -80,9 +80,13 @@ def _folders_of(spec: str) -> list[Path]:
         if path.is_dir() and not is_run_like(real_path(path)):
             # The runs of several seeds, if there is nothing else in their folder.
             inner = list(run_folders(path))
-            if inner and len(inner) == len(os.listdir(path)):
+            if inner and sorted(one.name for one in inner) == sorted(os.listdir(path)) and _are_seeds(inner):
                 return inner
     return [find_run(spec)]
+
+
+def _are_seeds(paths: Sequence[Path]) -> bool:
+    return all(path.name.startswith("seed-") for path in paths)
 
 
 def _refuse_valuable(run: RunSummary) -> None:
@@ -128,6 +132,8 @@ def remove_runs(
 
 
 def _remove(folder: Path) -> None:
+    # The folder that this process is in has no name that could be removed.
+    folder = folder.resolve()
     with disk_errors(folder, "remove", hint="fix its permissions, then remove it again"):
         names = sorted(os.listdir(folder), key=lambda name: (name in _LAST, name))
         for name in names:
@@ -137,7 +143,7 @@ def _remove(folder: Path) -> None:
             else:
                 path.unlink()
         folder.rmdir()
-    if folder.parent not in {RUNS, Path()} and folder.name.startswith("seed-"):
+    if _are_seeds([folder]):
         # The folder of several seeds, if this was the last of them.
         _remove_if_empty(folder.parent)
 
