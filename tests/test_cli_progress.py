@@ -173,7 +173,7 @@ def test_a_terminal_that_becomes_narrower_shows_nothing_twice(terminal: Console)
 
 PROGRAM = f"""
 import sys, time
-from resnet_cli.cli import output, progress
+from resnet_cli.cli import live_region, output, progress
 from resnet_cli.cli.progress import ProgressView
 from resnet_cli.history import EpochRecord
 from resnet_cli.system.events import Status, WorkDone
@@ -181,9 +181,14 @@ from resnet_cli.training.events import EpochDone, PlanMade, StepDone
 {PLAN}
 ProgressView._show_plan = lambda self, plan: None
 progress.STATUS_AFTER_S = 0.1
+live_region.DRAWINGS_PER_S = 100
 with ProgressView() as view:
     view(Status("reading the data"))
     time.sleep(0.3)
+    # Printing and drawing happen in two threads.
+    for number in range(100):
+        output.note(f"note {{number}}")
+        time.sleep(0.002)
     view(PlanMade(plan))
     for epoch in (1, 2):
         view(StepDone(epoch, 1, 1, 0.5, 1204.0))
@@ -217,7 +222,14 @@ def run_on_terminal(program: str, **environment: str) -> str:
 
 def test_a_result_on_a_terminal_ends_what_is_drawn() -> None:
     shown = run_on_terminal(PROGRAM, TERM="xterm", COLUMNS="60", LINES="24")
-    for text in ("reading the data", "epoch 1/4", "1,204 images/s", "evaluating", "kept epoch 2: lowest calibrated"):
+    for text in (
+        "reading the data",
+        "note 99\r\n",
+        "epoch 1/4",
+        "1,204 images/s",
+        "evaluating",
+        "kept epoch 2: lowest calibrated",
+    ):
         assert text in shown
     last = shown[shown.rindex("\x1b[2K") :]
     assert last.endswith("the result\r\n") and "evaluating" not in last

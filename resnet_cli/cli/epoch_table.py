@@ -192,13 +192,13 @@ class EpochTable:
     def _columns(self, width: int) -> list[_Column]:
         is_path = has_penalties(self.history)
         first = _Column("penalty", 8, lambda row: f"{row.l2:g}") if is_path else _Column("epoch", 5, _epoch)
-        val = _Column("validation\nloss", 10, lambda row: f"{row.val_loss:.3f}")
+        val = _Column("validation\nloss", 10, lambda row: _loss(row.val_loss))
         columns = [
             first,
-            _Column("train\nloss", 6, lambda row: f"{row.train_loss:.3f}"),
+            _Column("train\nloss", 6, lambda row: _loss(row.train_loss)),
             # L-BFGS scales its logits to the validation split: both losses are the same.
             *([] if is_path else [val]),
-            _Column("calibrated\nloss", 10, lambda row: f"{row.val_fitted_loss:.3f}"),
+            _Column("calibrated\nloss", 10, lambda row: _loss(row.val_fitted_loss)),
             _Column(self._score_name, 7, lambda row: share_or_dash(row.val_score)),
             _Column("time", 6, lambda row: _seconds(row.seconds)),
         ]
@@ -211,6 +211,10 @@ class EpochTable:
 
 def _epoch(row: EpochRecord) -> str:
     return str(row.epoch)
+
+
+def _loss(loss: float) -> str:
+    return f"{loss:.3f}" if loss < 99.9995 else f"{loss:.0f}" if loss < 1e6 else f"{loss:.0e}"
 
 
 def _seconds(seconds: float) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -40,7 +39,6 @@ class LiveRegion(Live):
         self, draw: Callable[[int, int], RenderableType], *, on_result: Callable[[], None] | None = None
     ) -> None:
         self.end = self.stop if on_result is None else on_result
-        self.lock = threading.RLock()
         self._draw = draw
         self._widths: list[int] = []
         console = output.stderr()
@@ -52,6 +50,8 @@ class LiveRegion(Live):
             redirect_stdout=False,
             get_renderable=lambda: _Measured(self._draw(console.width, console.height), self._widths),
         )
+        # The same lock as that of rich's thread, which holds it while it draws: two locks could wait for each other.
+        self.lock = self._lock
 
     def start(self, refresh: bool = False) -> None:
         """Begins to draw; what is printed meanwhile appears above."""
@@ -62,11 +62,6 @@ class LiveRegion(Live):
         """Erases what is drawn."""
         output.detach_display(self)
         super().stop()
-
-    def refresh(self) -> None:
-        """Draws now."""
-        with self.lock:
-            super().refresh()
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
         """Adds the drawing below what is printed."""

@@ -207,7 +207,7 @@ class ProgressView:
         )
 
     def _draw_work(self, event: WorkDone, text: str, seconds: float, *, first: int, rate: float) -> None:
-        if event.done > first and event.done == event.total:
+        if event.total and event.done == event.total:
             what = f"{DONE.get(event.task, event.task)} {counted(event.done, 'image')} in {duration(seconds)}, {text}"
             return self._finish_line(event.task, what, seconds)
         left = ""
