@@ -13,6 +13,7 @@ import yaml
 from support.running import TINY_FLAGS, Trained, run_cli
 
 from resnet_cli.config.finetune import FinetuneConfig
+from resnet_cli.errors import ConfigError
 
 pytest_plugins = ["support.narrow_network", "support.small_runs"]
 pytestmark = pytest.mark.usefixtures("narrow_unless_trained", "no_plots")
@@ -199,3 +200,18 @@ def test_a_result_below_what_was_asked_for_exits_with_10_after_it_is_shown() -> 
     found = json.loads(result.stdout)
     assert found["test_top1"] < 1 and Path(found["model"]).is_file()
     assert json.loads(result.stderr.splitlines()[-1])["error"]["code"] == "verification"
+
+
+def test_without_data_the_download_is_announced_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise ConfigError("the plan begins")
+
+    monkeypatch.setattr("resnet_cli.commands.finetune.make_plan", stop)
+    monkeypatch.setenv("RESNET_CLI_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("RESNET_CLI_OFFLINE", raising=False)
+    said = run_cli("finetune").stderr
+    assert "cifar10 is downloaded: 170 MB from www.cs.toronto.edu" in said
+    assert "To train on your own images: resnet-cli finetune FOLDER" in said
+    assert said.index("170 MB") < said.index("the plan begins")
+    for more in (["cifar10"], ["--offline"]):
+        assert "170 MB" not in run_cli("finetune", *more).stderr

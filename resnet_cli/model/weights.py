@@ -218,10 +218,10 @@ def _foreign_weights(path: Path, name: str, reading: str) -> Weights:
     )
     if about is None or about.preprocess is None:
         classes = about.classes if about else None
-        return Weights(name, IMAGENET_PREPROCESS["imagenet-v1"], path, "that file", reading, classes)
+        return Weights(name, IMAGENET_PREPROCESS["imagenet-v1"], path, "", reading, classes)
     where = PREPROCESSOR_FILE if about.library == "transformers" else CONFIG_FILE
     reading = f"{reading}; preprocessing of its {where}" if reading else ""
-    return Weights(name, Preprocess.from_dict(about.preprocess), path, "that file", reading, about.classes)
+    return Weights(name, Preprocess.from_dict(about.preprocess), path, "", reading, about.classes)
 
 
 def _load_foreign(weights: Weights) -> Model:
