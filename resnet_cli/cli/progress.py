@@ -181,6 +181,9 @@ class ProgressView:
         if done < first or first == total:
             # Another pass of the same size, such as the test split after the validation split.
             began, first = self._began[key] = (time.perf_counter(), done)
+        if done == total:
+            # The next work of this size begins anew.
+            del self._began[key]
         seconds = max(time.perf_counter() - began, 1e-9)
         return first, (done - first) / seconds, seconds
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Sequence
 
 from rich.console import RenderableType
@@ -107,10 +108,9 @@ def draw_lines(lines: Sequence[WorkLine], width: int, spinner: Spinner) -> Rende
             grid.add_column(width=widths[key], no_wrap=True, justify="left" if key == "more" else "right")
     for line in lines:
         is_counted = line.total is not None
-        name: RenderableType = Text(line.name)
-        if not is_counted:
-            spinner.update(text=Text(line.name))
-            name = spinner
+        name = Text(line.name)
+        if not is_counted and isinstance(frame := spinner.render(time.monotonic()), Text):
+            name = Text.assemble(frame, " ", name)
         bar = ProgressBar(total=line.total or 1, completed=line.done, width=bar_width) if is_counted else Text()
         texts = [Text(getattr(line, key)) for key in _ORDER if key in shown]
         grid.add_row(name, *([bar] if has_bar else []), *texts)
