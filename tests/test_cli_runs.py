@@ -17,6 +17,7 @@ from rich.console import Console
 from support.running import IMPORTED, Trained, run_cli
 from support.terminal import on_terminal
 
+from resnet_cli.cli.completion import complete_run
 from resnet_cli.cli.run_tables import runs_table
 from resnet_cli.commands import run_files
 from resnet_cli.commands.run_list import list_runs
@@ -207,6 +208,14 @@ def test_show_names_the_command_that_made_the_run_and_those_to_continue_with(
     copy_of(full_run, runs / "stopped", without=("metrics.json",))
     stopped = json.loads(run_cli("runs", "show", "stopped", "--json").stdout)
     assert stopped["commands"]["resume"] == "resnet-cli finetune --resume runs/stopped"
+
+
+def test_the_shell_completes_names_of_runs(runs: Path, full_run: Trained) -> None:
+    copy_of(full_run, runs / "photos-1")
+    copy_of(full_run, runs / "sweep" / "seed-0")
+    (runs / "photos-notes").mkdir()
+    assert complete_run("ph") == ["photos-1"] and complete_run("sw") == ["sweep/seed-0"]
+    assert complete_run("") == ["latest", "photos-1", "sweep/seed-0", "runs/"]
 
 
 def test_a_name_that_is_no_run_is_an_error_with_the_nearest_one(runs: Path, full_run: Trained) -> None:

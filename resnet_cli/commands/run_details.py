@@ -190,8 +190,6 @@ def _commands(summary: RunSummary) -> dict[str, str]:
     commands = {}
     if made_by := summary.config.get("made_by"):
         commands["made_by"] = made_by
-    if summary.config:
-        commands["again"] = f"resnet-cli finetune --config {shlex.quote(str(summary.path / 'config.yaml'))}"
     if summary.is_resumable:
         commands["resume"] = f"resnet-cli finetune --resume {run}"
     elif summary.state == "finished" and summary.num_checkpoints and summary.epochs_done:
@@ -201,6 +199,8 @@ def _commands(summary: RunSummary) -> dict[str, str]:
         if summary.state != "damaged":
             commands["evaluate"] = f"resnet-cli eval {run}"
         commands["export"] = f"resnet-cli export {run} --out model.onnx"
+    if summary.config:
+        commands["again"] = f"resnet-cli finetune --config {shlex.quote(str(summary.path / 'config.yaml'))}"
     if summary.state in {"failed", "damaged"}:
         commands["remove"] = f"resnet-cli runs rm {run}"
     return commands
