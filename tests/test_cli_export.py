@@ -114,7 +114,11 @@ def test_a_file_that_answers_otherwise_is_not_written(full_run: Trained, monkeyp
 
     monkeypatch.setattr(OnnxModel, "predict", turned)
     Path("m.onnx").write_text("the old file")
-    result = run_cli("export", full_run.run, "--out", "m.onnx")
+    refused = run_cli("export", full_run.run, "--out", "m.onnx")
+    assert (
+        refused.exit_code == 2 and "--out m.onnx: exists already" in refused.stderr and "--overwrite" in refused.stderr
+    )
+    result = run_cli("export", full_run.run, "--out", "m.onnx", "--overwrite")
     assert result.exit_code == 10
     assert result.stdout == ""
     assert "the predictions of onnx differ from the model's, and it was not written" in result.stderr
@@ -133,7 +137,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_computed(fu
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_an_export_killed_before_the_parity_check_leaves_the_old_file(full_run: Trained) -> None:
     Path("m.onnx").write_text("the old file")
-    command = [sys.executable, "-c", WAITING, "export", str(full_run.run), "--out", "m.onnx"]
+    command = [sys.executable, "-c", WAITING, "export", str(full_run.run), "--out", "m.onnx", "--overwrite"]
     process = subprocess.Popen(command, env=command_environment(), stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     assert "written\n" in iter(process.stderr.readline, "")

@@ -37,7 +37,7 @@ class Command(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Writes the whole text of the help."""
-        formatter.write(command_help(self, ctx, show_all=ctx.meta["help_all"]))
+        formatter.write(command_help(self, ctx, show_all=ctx.meta.get("help_all", False)))
 
 
 def command_help(command: Command, ctx: Any, *, show_all: bool) -> str:

@@ -24,6 +24,7 @@ from resnet_cli.model.weights import load_model
 from resnet_cli.system.caches import require_temporary_folder
 from resnet_cli.system.events import OnWork
 from resnet_cli.system.paths import (
+    NEW_NAME,
     atomic_folder,
     atomic_path,
     check_writable,
@@ -134,8 +135,8 @@ def export(
     job = Job(model, config)
     job.check()
     out = config.out or job.default_path()
-    if job.is_folder or config.out is not None:
-        refuse_existing(out)
+    if job.is_folder or (config.out is not None and not config.overwrite):
+        refuse_existing(out, hint=NEW_NAME if job.is_folder else "choose another name, or add --overwrite")
     check_writable(out)
     images = images_to_verify(model, config)
     expected = model_output(model, images, on_work)

@@ -17,8 +17,8 @@ ONNX, VERIFICATION, HUB = "ONNX", "Verification", "Hugging Face Hub"
 #: Format -> fields that have no effect on it.
 _WITHOUT_EFFECT = {
     "pt2": ("int8", "fp16"),
-    "safetensors": ("input", "int8", "fp16", "novelty"),
-    "openvino": ("input", "int8", "fp16"),
+    "safetensors": ("input", "int8", "fp16", "novelty", "overwrite"),
+    "openvino": ("input", "int8", "fp16", "overwrite"),
 }
 
 
@@ -48,6 +48,9 @@ class ExportConfig(OfflineConfig):
         ),
     ] = "onnx"
     out: Annotated[Path | None, Flag("The file to write.", default="beside the model")] = None
+    overwrite: Annotated[
+        bool, Flag("Replace the file of --out if it exists. The old one stays until the new one has passed its checks.")
+    ] = False
     licence: Annotated[
         Annotated[str, Field(min_length=1, max_length=1000)] | None,
         Flag("The license that the file states.", default="that of the weights, if known"),
@@ -119,6 +122,7 @@ class ExportConfig(OfflineConfig):
             Rule(fields, functools.partial(_is_not, name), f"has no effect on --format {name}", "remove one of them")
             for name, fields in _WITHOUT_EFFECT.items()
         ),
+        Rule(("overwrite",), lambda config: config.out is not None, "has no effect without --out"),
         Rule(
             ("max_drop",),
             lambda config: config.benchmark or config.int8 or config.fp16,
