@@ -148,7 +148,15 @@ def test_the_files_are_complete_and_the_counts_are_those_of_the_evaluation(
 ) -> None:
     write_report_files(tmp_path, content)
     names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
-    plots = {"cooccurrence", "curves", "precision_recall", "predictions", "reliability", "results"}
+    plots = {
+        "cooccurrence",
+        "curves",
+        "precision_recall",
+        "predictions",
+        "reliability",
+        "results",
+        "roc_precision_recall",
+    }
     assert names == {"cooccurrence.csv", "model_card.md", "report.html", *(f"plots/{name}.png" for name in plots)}
     with (tmp_path / "cooccurrence.csv").open(newline="") as file:
         head, *rows = csv.reader(file)

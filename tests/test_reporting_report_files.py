@@ -23,7 +23,7 @@ from resnet_cli.reporting.report_kind import counts_csv
 from resnet_cli.reporting.trust_charts import calibration_charts, reliability_chart, risk_chart
 
 PETS = ("cat", "dog", "rabbit")
-PLOTS = ("confusion", "curves", "predictions", "reliability", "results", "risk_coverage")
+PLOTS = ("confusion", "curves", "predictions", "reliability", "results", "risk_coverage", "roc_precision_recall")
 
 
 def front_matter(card: str) -> dict[str, object]:

@@ -82,6 +82,8 @@ def predict(
             result = commands.predict(config, stdin=sys.stdin.buffer, on_event=view)
     if config.similar:
         show_matches(found.matches, config.format)
+        if found.written is not None and not quiet:
+            output.note(f"the images are on the page {found.written}")
         output.warn_each([str(error) for error in found.errors])
         num_failed = len(found.errors)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 from resnet_cli.cli import output
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from resnet_cli.commands.predict_model import Started
     from resnet_cli.config.predict import Format, PredictConfig
     from resnet_cli.engines.similar import Match
@@ -91,11 +94,28 @@ def show_matches(matches: Sequence[Match], kind: Format | None) -> None:
         rows = [[match.query, match.rank, match.path, f"{match.similarity:.6f}"] for match in matches]
         output.show_csv([columns, *rows])
         return
+    if sys.stdout.isatty():
+        return output.show(*_match_tables(matches))
     for match in matches:
-        cells = [match.query, str(match.rank), match.path, f"{match.similarity:.4f}"]
-        if sys.stdout.isatty():
-            from resnet_cli.text import printable
+        output.show_line("\t".join([match.query, str(match.rank), match.path, f"{match.similarity:.4f}"]))
 
-            output.show(f"{cells[3]:>7}  {cells[1]:>3}  {printable(match.path)}  ({printable(match.query)})")
-        else:
-            output.show_line("\t".join(cells))
+
+def _match_tables(matches: Sequence[Match]) -> list[RenderableType]:
+    """A table per query, with the paths last and shortened to the width of the terminal."""
+    from rich.text import Text
+
+    from resnet_cli.cli.links import link
+    from resnet_cli.cli.tables import plain_table
+    from resnet_cli.text import printable, shorten
+
+    room = max(20, output.stdout().width - 22)
+    tables: list[RenderableType] = []
+    table = None
+    for match in matches:
+        if match.rank == 1 or table is None:
+            table = plain_table(f"Most similar to {shorten(match.query, room)}", ">", ">similarity", "image")
+            tables.append(table)
+        shown = shorten(printable(match.path), room)
+        is_file = os.path.exists(match.path)
+        table.add_row(f"{match.rank}", f"{match.similarity:.4f}", link(match.path, shown) if is_file else Text(shown))
+    return tables

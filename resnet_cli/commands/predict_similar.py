@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from typing import TYPE_CHECKING, BinaryIO
 
 from resnet_cli.commands.predict import find_inputs
@@ -11,6 +13,7 @@ from resnet_cli.data.inputs.opening import InputOptions, find_images
 from resnet_cli.errors import ConfigError
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.system.events import WorkDone
+from resnet_cli.system.paths import check_writable, refuse_existing, write_text
 
 if TYPE_CHECKING:
     from resnet_cli.engines.similar import Similar
@@ -29,6 +32,9 @@ def find_similar_images(config: PredictConfig, *, stdin: BinaryIO, on_event: OnE
     """
     config = name_model(config)
     check_model_flags(config)
+    if config.output is not None:
+        refuse_existing(config.output)
+        check_writable(config.output)
     if "-" in config.similar and "-" in config.among:
         raise ConfigError("--similar - and --among -: stdin can be only one of them")
     queries = list(find_images(config.similar, stdin=stdin, options=InputOptions(offline=config.offline)).items)
@@ -38,7 +44,8 @@ def find_similar_images(config: PredictConfig, *, stdin: BinaryIO, on_event: OnE
 
     assert isinstance(predictor, TorchPredictor)
     on_event(Started(None))
-    return find_similar(
+    began = time.perf_counter()
+    found = find_similar(
         predictor.model,
         queries,
         among.items,
@@ -46,3 +53,17 @@ def find_similar_images(config: PredictConfig, *, stdin: BinaryIO, on_event: OnE
         topk=config.topk or TOPK_SIMILAR,
         on_progress=lambda num: on_event(WorkDone("predict", num, None)),
     )
+    if config.output is None:
+        return found
+    from resnet_cli.reporting.provenance import Provenance
+    from resnet_cli.reporting.similar_sheet import similar_sheet
+
+    provenance = Provenance.now(
+        model=str(predictor.path or predictor.name),
+        data=", ".join(config.among),
+        seconds=time.perf_counter() - began,
+        device=str(predictor.compute.device),
+    )
+    sheet = similar_sheet(found, provenance, among=config.among, bit_depth=predictor.preprocess.bit_depth)
+    write_text(config.output, sheet)
+    return dataclasses.replace(found, written=config.output)

@@ -73,7 +73,7 @@ def _is_same(one: Path | None, other: Path | None) -> bool:
 _NOT_SIMILAR = (
     *("images", "files_from", "null", "watch", "batch_size", "all_probs", "threshold", "abstain"),
     *("target_error", "target_precision", "target_recall"),
-    *("output", "resume", "embeddings", "sort_into", "annotate", "explain"),
+    *("resume", "embeddings", "sort_into", "annotate", "explain"),
 )
 
 
@@ -134,7 +134,11 @@ class PredictConfig(ComputeConfig):
     as_parquet: Annotated[bool, Flag("Write Parquet to --out.", OUTPUT, name="--parquet")] = False
     output: Annotated[
         Path | None,
-        Flag("A new .csv, .jsonl or .parquet file. With --engine ray it is a folder.", OUTPUT, name="--out"),
+        Flag(
+            "A new .csv, .jsonl or .parquet file. With --engine ray it is a folder, with --similar an .html page.",
+            OUTPUT,
+            name="--out",
+        ),
     ] = None
     resume: Annotated[bool, Flag("Continue an existing --out file.", OUTPUT)] = False
     embeddings: Annotated[
@@ -195,6 +199,8 @@ class PredictConfig(ComputeConfig):
              "name a file: --out predictions.parquet"),
         Rule(("all_probs",), lambda c: c.format, "has no effect without --csv, --json or --out"),
         Rule(("link",), lambda c: c.sort_into, "has no effect without --sort-into"),
+        Rule(("output",), lambda c: not c.similar or c.output.suffix.lower() in (".html", ".htm"), "has no effect with "
+             "--similar, which writes a page with the images", "--out similar.html"),
         Rule(("similar",), lambda c: c.among, "needs --among DIR, where to search"),
         Rule(("among",), lambda c: c.similar, "needs --similar IMAGE, what to search for"),
         Rule(_NOT_SIMILAR, lambda c: not c.similar, "has no effect with --similar", strict=True),
@@ -219,7 +225,7 @@ class PredictConfig(ComputeConfig):
     def _check_inputs_and_format(self) -> Self:
         if len(self._requested) > 1:
             raise ConfigError(f"{' and '.join(f'--{kind}' for kind in self._requested)}: choose one")
-        if self.output is not None and self.engine != "ray":
+        if self.output is not None and self.engine != "ray" and not self.similar:
             file_format(self.output, next(iter(self._requested), None))
         if not (self.images or self.files_from or self.watch or self.similar):
             raise ConfigError(
@@ -234,7 +240,7 @@ class PredictConfig(ComputeConfig):
         requested = next(iter(self._requested), None)
         if self.engine == "ray":
             return requested or "parquet"
-        return requested if self.output is None else file_format(self.output, requested)
+        return requested if self.output is None or self.similar else file_format(self.output, requested)
 
     @property
     def abstains(self) -> bool:

@@ -49,11 +49,17 @@ class Similar:
         matches: Results for each query, most similar first.
         errors: Images that could not be read.
         num: Number of images that were searched.
+        queries: The query images.
+        items: The image of each result.
+        written: The page with the images, if one was written.
     """
 
     matches: tuple[Match, ...]
     errors: tuple[ImageError, ...]
     num: int
+    queries: tuple[Item, ...] = ()
+    items: tuple[Item, ...] = ()
+    written: Path | None = None
 
 
 def find_similar(
@@ -80,11 +86,12 @@ def find_similar(
     Raises:
         DataError: A query cannot be read, or none of the images to search.
     """
-    rows = extract_features(model.network, [downloaded(query) for query in queries], model.preprocess, compute)
+    queries = [downloaded(query) for query in queries]
+    rows = extract_features(model.network, queries, model.preprocess, compute)
     asked = unit_rows(rows.numpy())
     own = [_real_path(query) for query in queries]
     # The number breaks ties: among equals the first one wins.
-    best: list[list[tuple[float, int, str]]] = [[] for _ in queries]
+    best: list[list[tuple[float, int, Item]]] = [[] for _ in queries]
     errors: list[ImageError] = []
     num = 0
     for chunk in _chunks(among):
@@ -101,16 +108,22 @@ def find_similar(
             for row, heap in enumerate(best):
                 for column in np.argsort(-cosines[row], kind="stable")[: topk + 1].tolist():
                     if paths[column] is None or paths[column] != own[row]:
-                        _keep(heap, (float(cosines[row, column]), -(num + column), good[column].name), topk)
+                        _keep(heap, (float(cosines[row, column]), -(num + column), good[column]), topk)
         num += len(good)
     if not num:
         raise DataError("--among: no image there can be read", hint="name a folder of images")
-    matches = [
-        Match(query.name, rank, path, similarity)
+    ranked = [
+        (Match(query.name, rank, item.name, similarity), item)
         for query, heap in zip(queries, best, strict=True)
-        for rank, (similarity, _, path) in enumerate(sorted(heap, reverse=True), start=1)
+        for rank, (similarity, _, item) in enumerate(sorted(heap, key=_order), start=1)
     ]
-    return Similar(tuple(matches), tuple(errors), num)
+    matches, items = tuple(match for match, _ in ranked), tuple(item for _, item in ranked)
+    return Similar(matches, tuple(errors), num, tuple(queries), items)
+
+
+def _order(found: tuple[float, int, Item]) -> tuple[float, int]:
+    similarity, number, _ = found
+    return -similarity, -number
 
 
 def _readable(items: Sequence[Item], errors: list[ImageError], bit_depth: int) -> list[Item]:
@@ -132,7 +145,7 @@ def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield chunk
 
 
-def _keep(heap: list[tuple[float, int, str]], match: tuple[float, int, str], most: int) -> None:
+def _keep(heap: list[tuple[float, int, Item]], match: tuple[float, int, Item], most: int) -> None:
     if len(heap) < most:
         heapq.heappush(heap, match)
     else:

@@ -30,7 +30,7 @@ _COLORS: dict[str, str] = {
     "micro": INK,
     **{f"series-{at}": shade.light for at, shade in enumerate(palette.SERIES)},
 }
-_DASHES: dict[str, Any] = {"train": (0, (4, 2)), "ideal": (0, (2, 3))}
+_DASHES: dict[str, Any] = {"train": (0, (4, 2)), "micro": (0, (5, 3)), "ideal": (0, (2, 3))}
 
 
 def draw_charts(

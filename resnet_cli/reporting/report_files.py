@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from resnet_cli.evaluation.curves import ranking_curves
 from resnet_cli.reporting.curve_charts import curve_charts
 from resnet_cli.reporting.model_card import model_card
-from resnet_cli.reporting.plot_headings import curves_heading, predictions_heading
+from resnet_cli.reporting.plot_headings import curves_heading, heading, predictions_heading
 from resnet_cli.reporting.plots import draw_charts
 from resnet_cli.reporting.prediction_plot import plot_predictions
+from resnet_cli.reporting.ranking_charts import ranking_charts
 from resnet_cli.reporting.report_content import ReportContent
 from resnet_cli.reporting.report_kinds import kind_of
 from resnet_cli.reporting.report_page import report_page
@@ -33,6 +35,8 @@ def write_report_files(folder: Path, content: ReportContent) -> None:
     if content.history:
         curves = curve_charts(content.history, content.best_epoch)
         draw_charts(curves, plots / "curves.png", curves_heading(content))
+    if ranking := ranking_charts(ranking_curves(content.evaluation)):
+        draw_charts(ranking, plots / "roc_precision_recall.png", heading(content, "ROC and precision-recall"))
     shown = shown_predictions(content)
     if tiles := [*shown.wrong, *shown.right]:
         plot_predictions(tiles, plots / "predictions.png", predictions_heading(content, shown))
