@@ -65,6 +65,10 @@ def _may_be_folder(path: Path | None) -> bool:
     return path is None or path.suffix.lower() not in {*FORMATS, ".npy", ".safetensors"}
 
 
+def _may_be_page(path: Path | None) -> bool:
+    return path is None or path.suffix.lower() in {".html", ".htm"}
+
+
 def _is_same(one: Path | None, other: Path | None) -> bool:
     return one is not None and other is not None and one.absolute() == other.absolute()
 
@@ -199,8 +203,8 @@ class PredictConfig(ComputeConfig):
              "name a file: --out predictions.parquet"),
         Rule(("all_probs",), lambda c: c.format, "has no effect without --csv, --json or --out"),
         Rule(("link",), lambda c: c.sort_into, "has no effect without --sort-into"),
-        Rule(("output",), lambda c: not c.similar or c.output.suffix.lower() in (".html", ".htm"), "has no effect with "
-             "--similar, which writes a page with the images", "--out similar.html"),
+        Rule(("output",), lambda c: not c.similar or _may_be_page(c.output), "has no effect with --similar, which can "
+             "write a page", "--out similar.html"),
         Rule(("similar",), lambda c: c.among, "needs --among DIR, where to search"),
         Rule(("among",), lambda c: c.similar, "needs --similar IMAGE, what to search for"),
         Rule(_NOT_SIMILAR, lambda c: not c.similar, "has no effect with --similar", strict=True),

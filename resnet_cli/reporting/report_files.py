@@ -36,6 +36,8 @@ def write_report_files(folder: Path, content: ReportContent) -> None:
         curves = curve_charts(content.history, content.best_epoch)
         draw_charts(curves, plots / "curves.png", curves_heading(content))
     if ranking := ranking_charts(ranking_curves(content.evaluation)):
+        # The heading names the curves.
+        ranking = [chart._replace(title=chart.title.partition(": ")[2].capitalize()) for chart in ranking]
         draw_charts(ranking, plots / "roc_precision_recall.png", heading(content, "ROC and precision-recall"))
     shown = shown_predictions(content)
     if tiles := [*shown.wrong, *shown.right]:
