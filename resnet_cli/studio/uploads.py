@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from resnet_cli.data.sources.fetching.archives import is_archive_name, unpack
 from resnet_cli.data.sources.opening import open_dataset
-from resnet_cli.errors import ConfigError, DataError, ImageError
+from resnet_cli.errors import ConfigError, DataError, ImageError, ResnetCliError
 from resnet_cli.images import decode
 from resnet_cli.images.formats import EXTENSIONS, recognize
 from resnet_cli.outputs.safe_files import folder_names, safe_name
@@ -78,7 +78,14 @@ async def add_archive(project: Project, request: Request, name: str) -> dict[str
     with _incoming(project) as folder:
         archive = folder / name
         await _receive(request, archive)
-        return await asyncio.to_thread(_take_archive, project, archive, folder / "unpacked")
+        try:
+            return await asyncio.to_thread(_take_archive, project, archive, folder / "unpacked")
+        except ResnetCliError as error:
+            # Nobody knows the folder, which will be gone.
+            for known, shown in ((archive, name), (folder / "unpacked", name)):
+                error.message = error.message.replace(str(known), shown)
+                error.hint = error.hint and error.hint.replace(str(known), shown)
+            raise
 
 
 async def _receive(request: Request, archive: Path) -> None:

@@ -32,9 +32,12 @@ def main() -> None:
     # What a library prints must not end up between the messages.
     messages = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
+    # Where the studio runs in the background of a script, SIGINT is ignored, and so it would be here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     orders = Orders()
     threading.Thread(target=orders.listen, daemon=True).start()
     _import_commands()
+    orders.is_ready = True
     sender = Sender(messages)
     while True:
         # A stop that comes when a call has just ended stops nothing.
@@ -42,34 +45,52 @@ def main() -> None:
             line = orders.next()
             if line is None:
                 return
-            call, folder = Call.from_json(line)
-            os.chdir(folder)
-            carry_out(call, sender)
+            if orders.is_canceled:
+                orders.is_canceled = False
+                sender.send(end="stopped", message="")
+            else:
+                call, folder = Call.from_json(line)
+                os.chdir(folder)
+                carry_out(call, sender)
+            orders.num_done += 1
 
 
 class Orders:
-    """What the server writes: calls, one at a time, and ``stop``."""
+    """What the server writes: calls, one at a time, and ``stop``.
+
+    Attributes:
+        is_ready: Whether commands can be interrupted: imports must not be, since half of a library is of no use.
+        is_canceled: Whether the next call was stopped before it began.
+        num_done: Number of calls that are over.
+    """
 
     def __init__(self) -> None:
+        self.is_ready = self.is_canceled = False
+        self.num_done = self._num_given = 0
         self._calls: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._is_busy = False
 
     def next(self) -> str | None:
         """The next call; None if the server is gone."""
-        self._is_busy = False
         return self._calls.get()
 
     def listen(self) -> None:
         """Reads what the server writes, until its end."""
         for line in sys.stdin:
             if line.strip() != STOP:
-                self._is_busy = True
+                self._num_given += 1
                 self._calls.put(line)
-            elif self._is_busy:
-                _interrupt()
+            else:
+                self._stop()
         self._calls.put(None)
-        if self._is_busy:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._num_given == self.num_done:
+            return
+        if self.is_ready:
             _interrupt()
+        else:
+            self.is_canceled = True
 
 
 class Sender:

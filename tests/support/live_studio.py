@@ -22,10 +22,11 @@ from resnet_cli.studio.app import OPEN_PATHS, make_app
 from resnet_cli.studio.calls import Settings
 from support.live_server import BOUNDARY, Reply
 from support.narrow_network import narrow_model
-from support.running import NARROW
+from support.running import IGNORING_SIGINT, NARROW
 
 TOKEN = "correct-horse-battery"
-WORKER = (sys.executable, "-c", NARROW + "\nfrom resnet_cli.studio.worker import main\nmain()")
+#: As in the background of a script, where SIGINT is ignored.
+WORKER = (*IGNORING_SIGINT, sys.executable, "-c", NARROW + "\nfrom resnet_cli.studio.worker import main\nmain()")
 
 #: Ends when it is given a command: for tests that are about something else.
 NO_WORKER = (sys.executable, "-c", "input()")

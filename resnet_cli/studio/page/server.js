@@ -26,7 +26,8 @@ export const failure = async (response) => {
   }
 };
 export const sentence = (text) => {
-  const whole = text.charAt(0).toUpperCase() + text.slice(1);
+  // Names of files and commands keep their first letter.
+  const whole = /^[a-z]+[ ,:]/.test(text) && !text.startsWith("resnet-cli") ? text.charAt(0).toUpperCase() + text.slice(1) : text;
   return /[.!?]$/.test(whole) ? whole : `${whole}.`;
 };
 
