@@ -14,6 +14,7 @@ from support.synthetic_reports import epoch_record
 from resnet_cli.errors import DiskError
 from resnet_cli.history import EpochRecord
 from resnet_cli.reporting import palette
+from resnet_cli.reporting.charts import axis
 from resnet_cli.reporting.curve_charts import curve_charts
 from resnet_cli.reporting.figures import Heading, Plot, font_families
 from resnet_cli.reporting.matrix_plots import confusion_matrix, plot_matrix
@@ -275,3 +276,9 @@ def test_shortened_names_fit_and_are_printable(name: str, width: int) -> None:
 def test_shortened_names_keep_both_ends() -> None:
     assert shorten("n02085620-Chihuahua", 11) == "n0208…uahua"
     assert shorten("short", 5) == "short"
+
+
+def test_an_axis_of_shares_ends_at_100_percent() -> None:
+    bottom, top, ticks = axis([1.0, 1.0], is_share=True)
+    assert top == pytest.approx(1) and bottom < 1 and ticks[-1].text == "100 %"
+    assert axis([0.0, 1.0], is_share=True)[:2] == pytest.approx((0, 1))

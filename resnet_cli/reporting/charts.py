@@ -139,6 +139,9 @@ def axis(values: Sequence[float], *, is_share: bool) -> tuple[float, float, list
     step = round_step(max(high - low, 0.02 if is_share else 1e-3) / (MAX_TICKS - 2))
     bottom = math.floor(low / step + 1e-9) * step
     top = max(math.ceil(high / step - 1e-9) * step, bottom + step)
+    if is_share and top > 1 + 1e-9 and bottom - step > -1e-9:
+        # Values that are all 100 % have nothing above them.
+        bottom, top = bottom - step, top - step
     num = round((top - bottom) / step)
     ticks = [
         Tick(at / num, f"{100 * (bottom + at * step):.4g} %" if is_share else f"{bottom + at * step:.4g}")

@@ -96,7 +96,8 @@ def _x_axis(points: Sequence[EpochRecord], kept: int) -> _XAxis:
     places = [(epoch - low) / (high - low) for epoch in epochs]
     step = math.ceil(round_step(max(1.0, len(points) / MAX_TICKS)))
     ticks = [
-        Tick(place, name)
+        # The texts of penalties would overlap with more digits.
+        Tick(place, f"{points[at].l2:.2g}" if is_path else name)
         for at, (place, name, epoch) in enumerate(zip(places, names, epochs, strict=True))
         # Round numbers; for penalties the one that was kept and others at equal distances from it.
         if ((at - kept) if is_path else epoch) % step == 0
