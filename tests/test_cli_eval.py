@@ -273,8 +273,8 @@ def test_fail_under_shows_everything_and_then_fails(full_run: Trained, photos: P
     flags = [full_run.run, tmp_path / "twice", "--no-report"]
     result = run_cli("eval", *flags, "--fail-under", "0.6")
     assert result.exit_code == 10 and "Scores (6 images)" in result.stdout
-    assert "is below --fail-under 60% (95 % interval " in result.stderr
-    assert "try: evaluate on more images, which may show that the model reaches it" in result.stderr
+    assert "is below --fail-under 60% (95 % interval: " in result.stderr
+    assert "try: evaluate on more images: they may show that the model reaches it" in result.stderr
     result = run_cli("eval", *flags, "--fail-under", "60%", "--json")
     assert result.exit_code == 10 and json.loads(result.stdout)["num_images"] == 6
     assert json.loads(result.stderr.splitlines()[-1])["error"]["code"] == "verification"

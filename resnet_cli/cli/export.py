@@ -46,29 +46,30 @@ def export(
 
         # Before anything that takes long.
         destination(config)
-        from resnet_cli.cli.export_tables import benchmark_table, parity_tables
+        from resnet_cli.cli.export_tables import benchmark_blocks, parity_tables
         from resnet_cli.cli.progress import ProgressView
         from resnet_cli.commands.export import compare_formats
         from resnet_cli.commands.export import export as run_export
-        from resnet_cli.system.events import WorkDone
+        from resnet_cli.system.events import Status, WorkDone
 
-    def on_parity(parity: Parity) -> None:
-        if not quiet:
-            output.note(*parity_tables(parity))
-            if config.push is not None and parity.passed:
-                output.note(f"pushing to {config.push}")
-
-    with ProgressView(quiet=quiet) as view:
-        if config.benchmark:
-            found = compare_formats(source, config, on_work=lambda *work: view(WorkDone(*work)))
-        else:
-            result = run_export(source, config, on_work=lambda *work: view(WorkDone(*work)), on_parity=on_parity)
+    checked: list[Parity] = []
+    try:
+        with ProgressView(quiet=quiet) as view:
+            on_work, on_status = lambda *work: view(WorkDone(*work)), lambda text: view(Status(text))
+            if config.benchmark:
+                found = compare_formats(source, config, on_work=on_work, on_status=on_status)
+            else:
+                result = run_export(source, config, on_work=on_work, on_status=on_status, on_parity=checked.append)
+    finally:
+        # Below the bars, which no longer move then; also if the file is rejected.
+        if checked and not quiet:
+            output.note(*parity_tables(checked[0]))
     if not config.benchmark:
         _show(result, as_json=as_json, quiet=quiet)
     elif as_json:
         output.show_json(found.to_dict())
     else:
-        output.show(benchmark_table(found))
+        output.show(*benchmark_blocks(found, width=output.stdout().width))
 
 
 def _show(result: ExportResult, *, as_json: bool, quiet: bool) -> None:

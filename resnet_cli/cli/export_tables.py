@@ -10,16 +10,15 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from resnet_cli.cli.tables import files_block, plain_table
-from resnet_cli.text import percent, printable, size
+from resnet_cli.text import percent, percent_range, printable, size
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from resnet_cli.commands.export import ExportResult, FormatComparison
-    from resnet_cli.evaluation.intervals import Interval
     from resnet_cli.exporting.parity import Parity
 
 BYTES_PER_MB = 1e6
+#: Narrower terminals show no differences between file and model.
+MIN_WIDTH_WITH_DIFFERENCES = 78
 
 
 def parity_tables(parity: Parity) -> list[RenderableType]:
@@ -32,24 +31,28 @@ def parity_tables(parity: Parity) -> list[RenderableType]:
             check.name, f"{check.num_images:,}", f"{check.max_difference:.1e}", percent(check.agreement), verdict
         )
     figures = plain_table("", "", ">model", ">file")
-    what = f"{parity.decisions.score} (95 % interval)"
-    figures.add_row(what, _share(parity.model_accuracy), _share(parity.file_accuracy))
+    both = (parity.model_accuracy, parity.file_accuracy)
+    if math.isnan(both[0].value):
+        figures.add_row(parity.decisions.score, "unknown", "unknown")
+    else:
+        figures.add_row(parity.decisions.score, *(percent(one.value) for one in both))
+        figures.add_row("95 % interval", *(percent_range(one.low, one.high) for one in both))
     for batch_size, ms in parity.file_ms.items():
-        what = f"time per image, batch size {batch_size}"
-        figures.add_row(what, f"{parity.model_ms[batch_size]:.0f} ms", f"{ms:.0f} ms")
+        figures.add_row(
+            f"time per image, batch of {batch_size}", f"{parity.model_ms[batch_size]:.0f} ms", f"{ms:.0f} ms"
+        )
     if parity.max_novelty_difference is not None:
         remark = "" if parity.is_novelty_close else "  differs"
         figures.add_row("novelty, largest difference", "", f"{parity.max_novelty_difference:.1e}{remark}")
-    figures.caption = f"{printable(parity.data)}; model in torch and file on this machine's CPU, preprocessing included"
-    if parity.caveat:
-        figures.caption += f"\n{parity.caveat}"
-    blocks: list[RenderableType] = [groups, figures]
+    about = f"{printable(parity.data)}; model in torch and file on this machine's CPU, preprocessing included"
+    # A caption would be as narrow as the table.
+    blocks: list[RenderableType] = [groups, figures, *(Text(text, "dim") for text in (about, parity.caveat) if text)]
     if parity.differences:
         table = plain_table("Different predictions", "image", "model", "file")
         for found in parity.differences:
             expected = f"{printable(found.expected)} {percent(found.expected_prob)}"
             table.add_row(printable(found.name), expected, f"{printable(found.found)} {percent(found.found_prob)}")
-        blocks.append(table)
+        blocks += [Text(), table]
     return blocks
 
 
@@ -64,38 +67,43 @@ def result_block(result: ExportResult, *, width: int) -> RenderableType:
     return Group(*blocks)
 
 
-def benchmark_table(comparison: FormatComparison) -> Table:
-    """All formats: size, accuracy, difference from the model, speed."""
+def benchmark_blocks(comparison: FormatComparison, *, width: int) -> list[RenderableType]:
+    """All formats: size, score, difference from the model and speed; below, what does not fit into a cell.
+
+    Args:
+        comparison: The formats.
+        width: Columns of the terminal; narrow ones show no differences.
+    """
     rows, decisions = comparison.rows, comparison.decisions
     sizes = sorted({size for row in rows for size in row.ms})
+    is_wide = width >= MIN_WIDTH_WITH_DIFFERENCES
+    same = decisions.same.replace(" ", "\n", 1)
+    differences = (">largest\ndiff.", f">{same}") if is_wide else ()
     table = plain_table(
         "Formats on this machine",
-        "format",
-        ">MB",
-        f">{decisions.score}",
-        ">largest difference",
-        f">{decisions.same}",
-        *(f">ms at {size}" for size in sizes),
-        "",
+        *("format", ">MB", f">{decisions.score}", *differences, *(f">ms at\n{size}" for size in sizes)),
     )
+    notes = []
     for row in rows:
+        if row.note:
+            notes.append(Text.assemble((row.name, "bold"), f": {printable(row.note)}"))
         if row.accuracy is None:
-            table.add_row(row.name, *[""] * (4 + len(sizes)), Text(printable(row.note), style="dim"))
+            table.add_row(Text(row.name, style="dim"), "-")
             continue
-        table.add_row(
-            row.name,
-            f"{row.num_bytes / BYTES_PER_MB:.1f}",
-            _share(row.accuracy),
+        compared = [
             "" if row.max_difference is None else f"{row.max_difference:.1e}",
             "" if row.agreement is None else percent(row.agreement),
+        ]
+        table.add_row(
+            Text(row.name, style="bold red" if row.note else ""),
+            f"{row.num_bytes / BYTES_PER_MB:.1f}",
+            "unknown" if math.isnan(row.accuracy.value) else percent(row.accuracy.value),
+            *(compared if is_wide else ()),
             *(f"{row.ms[size]:.0f}" for size in sizes),
-            Text(row.note, style="bold red"),
         )
-    table.caption = "ms: milliseconds per decoded image at this batch size, preprocessing included; no file was kept"
-    return table
-
-
-def _share(accuracy: Interval) -> str:
-    if math.isnan(accuracy.value):
-        return "unknown"
-    return f"{percent(accuracy.value)} ({100 * accuracy.low:.1f} to {100 * accuracy.high:.1f})"
+    reference = next((row.accuracy for row in rows if row.accuracy is not None), None)
+    if reference is not None and not math.isnan(reference.value):
+        ends = percent_range(reference.low, reference.high)
+        notes.append(Text(f"95 % interval of the model's {decisions.score}: {ends}; --json has that of each file"))
+    notes.append(Text("ms: milliseconds per decoded image at this batch size, with preprocessing; no file was kept"))
+    return [table, *notes]

@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from resnet_cli.cli.progress import ProgressView
     from resnet_cli.commands.predict import PredictResult
     from resnet_cli.commands.predict_model import Event, Started
+    from resnet_cli.data.dataset import Item
     from resnet_cli.prediction import Prediction
     from resnet_cli.system.events import WorkDone
 
 EXIT_SOME_UNREADABLE = 3
 #: More false alarms than these are worth a line: a model with 19 validation images or more has fewer.
 FEW_FALSE_ALARMS = 0.0501
+#: Images that --show draws, and the rows of text that each of them covers at most.
+MAX_SHOWN, ROWS_SHOWN = 50, 10
 #: Seconds between two lines of progress where stderr is not a terminal.
 LINE_EVERY_S = 5
 
@@ -132,6 +135,7 @@ class PredictView:
                 output.warn(str(event.prediction.error))
             elif self._print is not None:
                 self._print(event.prediction)
+                self._show_image(event.item)
             self._draw(WorkDone("predict", self._num, self._total))
         elif isinstance(event, WorkDone):
             self._draw(event)
@@ -155,6 +159,16 @@ class PredictView:
                 num = len(started.classes)
                 output.note(f"model: {printable(started.model)}, {num:,} class{'es' * (num != 1)}")
             self._print = printer(self._config, started)
+
+    def _show_image(self, item: Item) -> None:
+        if not self._config.show or self._num > MAX_SHOWN:
+            return
+        from resnet_cli.cli.terminal_images import protocol, show_images
+
+        if self._num == 1 or protocol() is not None:
+            show_images([item.open()], max_rows=ROWS_SHOWN)
+        if self._num == MAX_SHOWN:
+            output.note(f"--show shows no more than {MAX_SHOWN} images")
 
     def _draw(self, work: WorkDone) -> None:
         if self._bar is None:

@@ -22,7 +22,7 @@ from resnet_cli.exporting.verification_data import images_to_verify
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.weights import load_model
 from resnet_cli.system.caches import require_temporary_folder
-from resnet_cli.system.events import OnWork
+from resnet_cli.system.events import OnStatus, OnWork, no_status
 from resnet_cli.system.paths import (
     NEW_NAME,
     atomic_folder,
@@ -113,6 +113,7 @@ def export(
     config: ExportConfig,
     *,
     on_work: OnWork | None = None,
+    on_status: OnStatus = no_status,
     on_parity: Callable[[Parity], None] | None = None,
 ) -> ExportResult:
     """Writes a model in another format, if the file's predictions on real images match the model's.
@@ -121,6 +122,7 @@ def export(
         model: A loaded model, or the path of a run folder or model file.
         config: The format and its options.
         on_work: Called with the progress on the images.
+        on_status: Called with what is being done where its length is not known.
         on_parity: Called with the result of the parity check, also if it rejects the file.
 
     Raises:
@@ -144,7 +146,9 @@ def export(
         # Not beside the model: its run may have been removed since then, and half a run must not come back.
         make_dir(out.parent)
     with _temporary(out, is_folder=job.is_folder) as temporary:
-        parity = check(job, job.write(temporary, on_work), images, expected, on_work)
+        on_status(f"writing {job.name}")
+        file = job.write(temporary, on_work)
+        parity = check(job, file, images, expected, on_work=on_work, on_status=on_status)
         if on_parity:
             on_parity(parity)
         parity.require(job.name)
@@ -155,6 +159,7 @@ def export(
         sha256 = sha256_of(max(files, key=lambda file: file.stat().st_size))
     pushed = None
     if push is not None:
+        on_status(f"pushing to {config.push}")
         pushed = push.upload(
             out, name=job.file_name(), num_bytes=num_bytes, sha256=sha256, metadata=job.metadata, parity=parity
         )
@@ -173,11 +178,16 @@ def export(
 
 
 def compare_formats(
-    model: Model | str | os.PathLike[str], config: ExportConfig, *, on_work: OnWork | None = None
+    model: Model | str | os.PathLike[str],
+    config: ExportConfig,
+    *,
+    on_work: OnWork | None = None,
+    on_status: OnStatus = no_status,
 ) -> FormatComparison:
     """Makes, checks and times every format, and keeps none; see :func:`~resnet_cli.exporting.benchmark.benchmark`."""
     model = _open(model, config)
-    return FormatComparison(model.path, benchmark(model, config, on_work=on_work), DECISIONS[model.task])
+    rows = benchmark(model, config, on_work=on_work, on_status=on_status)
+    return FormatComparison(model.path, rows, DECISIONS[model.task])
 
 
 def _open(model: Model | str | os.PathLike[str], config: ExportConfig) -> Model:

@@ -21,6 +21,7 @@ from resnet_cli.config.data import (
     Threshold,
     Trust,
 )
+from resnet_cli.config.showing import Show
 from resnet_cli.config.units import Positive, TargetError
 from resnet_cli.errors import ConfigError
 
@@ -77,7 +78,7 @@ def _is_same(one: Path | None, other: Path | None) -> bool:
 _NOT_SIMILAR = (
     *("images", "files_from", "null", "watch", "batch_size", "all_probs", "threshold", "abstain"),
     *("target_error", "target_precision", "target_recall"),
-    *("resume", "embeddings", "sort_into", "annotate", "explain"),
+    *("resume", "embeddings", "sort_into", "annotate", "explain", "show"),
 )
 
 
@@ -162,6 +163,7 @@ class PredictConfig(ComputeConfig):
     explain: Annotated[
         Path | None, Flag("Write heat maps of what the model looks at (Grad-CAM).", OUTPUT, metavar="DIR")
     ] = None
+    show: Show = False
     similar: Annotated[
         tuple[str, ...], Flag("Find the images most similar to this one.", SIMILAR, metavar="IMAGE")
     ] = ()
@@ -201,6 +203,7 @@ class PredictConfig(ComputeConfig):
              "run on a machine of the cluster"),
         Rule(("as_parquet",), lambda c: c.output or c.as_csv or c.as_json, "cannot be written to stdout",
              "name a file: --out predictions.parquet"),
+        Rule(("show",), lambda c: not (c.output or c._requested), "has no effect with --out, --csv, --json and --parquet"),
         Rule(("all_probs",), lambda c: c.format, "has no effect without --csv, --json or --out"),
         Rule(("link",), lambda c: c.sort_into, "has no effect without --sort-into"),
         Rule(("output",), lambda c: not c.similar or _may_be_page(c.output), "has no effect with --similar, which can "

@@ -15,7 +15,7 @@ from resnet_cli.exporting.parity import as_json
 from resnet_cli.exporting.verification_data import images_to_verify
 from resnet_cli.model.model_file import Model
 from resnet_cli.system.caches import temporary_folder
-from resnet_cli.system.events import OnWork
+from resnet_cli.system.events import OnStatus, OnWork, no_status
 
 #: Name -> options of the export.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -64,13 +64,16 @@ class FormatResult:
         return {score if name == "accuracy" else name: value for name, value in plain.items()}
 
 
-def benchmark(model: Model, config: ExportConfig, *, on_work: OnWork | None = None) -> list[FormatResult]:
+def benchmark(
+    model: Model, config: ExportConfig, *, on_work: OnWork | None = None, on_status: OnStatus = no_status
+) -> list[FormatResult]:
     """Makes, checks and times every format; the first row is the model in torch.
 
     Args:
         model: The model to export.
         config: The images to use, and how much accuracy int8 may lose.
         on_work: Called with the progress on the images.
+        on_status: Called with what is being done: ``3 of 7: onnx int8``.
 
     Raises:
         ConfigError: There are no images to check with.
@@ -79,7 +82,9 @@ def benchmark(model: Model, config: ExportConfig, *, on_work: OnWork | None = No
     images = images_to_verify(model, config)
     expected = model_output(model, images, on_work)
     rows: list[FormatResult] = []
-    for name, options in VARIANTS.items():
+    for number, (name, options) in enumerate(VARIANTS.items(), start=1):
+        title = f"{number} of {len(VARIANTS)}: {name}"
+        on_status(title)
         job = Job(model, config.model_copy(update=options))
         with temporary_folder() as folder:
             path = folder / "model"
@@ -90,7 +95,14 @@ def benchmark(model: Model, config: ExportConfig, *, on_work: OnWork | None = No
             except (SetupError, ConfigError) as error:
                 rows.append(FormatResult(name, note=error.message))
                 continue
-            parity = check(job, runtime, images, expected, on_work)
+            parity = check(
+                job,
+                runtime,
+                images,
+                expected,
+                on_work=on_work,
+                on_status=lambda text, title=title: on_status(f"{title}, {text}"),  # type: ignore[misc]
+            )
             if not rows:
                 size = model.path.stat().st_size if model.path is not None else 0
                 rows.append(

@@ -33,7 +33,7 @@ from resnet_cli.network import registry
 from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.system.device import REFERENCE
-from resnet_cli.system.events import OnWork, Progress, Work, counted
+from resnet_cli.system.events import OnStatus, OnWork, Progress, Work, counted, no_status
 from resnet_cli.version import __version__
 
 #: Formats that are folders -> the name of the folder.
@@ -175,7 +175,13 @@ def model_output(model: Model, images: VerificationImages, on_work: OnWork | Non
 
 
 def check(
-    job: Job, file: Predictor[Any], images: VerificationImages, expected: ModelOutput, on_work: OnWork | None
+    job: Job,
+    file: Predictor[Any],
+    images: VerificationImages,
+    expected: ModelOutput,
+    *,
+    on_work: OnWork | None,
+    on_status: OnStatus = no_status,
 ) -> Parity:
     """The parity check; see :mod:`resnet_cli.exporting.parity`."""
     parity = compare(
@@ -190,6 +196,7 @@ def check(
         fits_thresholds=job.precision != "fp32" and images.is_validation and job.metadata.reliability is not None,
         data=images.description,
         on_progress=_reports("compare", on_work),
+        on_status=on_status,
     )
     return dataclasses.replace(parity, caveat=precision_conflict(job.model.provenance, "fp32"))
 

@@ -20,7 +20,7 @@ from resnet_cli.exported.metadata import FilePrecision
 from resnet_cli.exporting.decisions import DECISIONS, Decisions, fit_thresholds
 from resnet_cli.model.output import ModelOutput
 from resnet_cli.prediction import Predictor
-from resnet_cli.system.events import Progress
+from resnet_cli.system.events import OnStatus, Progress, no_status
 
 #: Largest difference of a probability, by precision; for int8 only the accuracy counts.
 TOLERANCE: dict[FilePrecision, float] = {"fp32": 1e-3, "fp16": 2e-2, "int8": 1.0}
@@ -188,6 +188,7 @@ def compare(
     fits_thresholds: bool = False,
     data: str = "",
     on_progress: Progress | None = None,
+    on_status: OnStatus = no_status,
 ) -> Parity:
     """Compares model and file on the same images.
 
@@ -203,6 +204,7 @@ def compare(
             :func:`~resnet_cli.exporting.decisions.fit_thresholds`; the items are then validation images.
         data: Description of the images.
         on_progress: Called with (images done, images in all).
+        on_status: Called with what is being done after that.
     """
     targets = targets_of(items, model.task, len(classes))
     found = _predict_all(file, items, on_progress)
@@ -215,6 +217,7 @@ def compare(
         return _check(name, expected, found, precision, decisions=decisions)
 
     checks = [check("all images, one by one", expected.probs, found.probs)]
+    on_status("comparing batches and sizes")
     bit_depth = model.preprocess.bit_depth
     examples = [item.open(bit_depth) for item in items[: BATCHES[-1]]]
     for size in BATCHES:
@@ -225,6 +228,7 @@ def compare(
         image = [examples[0].resize((width, height))]
         name = f"{width} x {height} pixels"
         checks.append(check(name, _probs(model, image), _probs(file, image)))
+    on_status("measuring the speed")
     novel = None
     if expected.novelty is not None and found.novelty is not None:
         novel = float(np.abs(expected.novelty - found.novelty).max())

@@ -14,6 +14,8 @@ Work: TypeAlias = Literal[
 ]
 #: Called with the kind of work, how much is done, and how much there is in all (None if it is not known).
 OnWork: TypeAlias = Callable[[Work, int, int | None], None]
+#: Called with what is being done, see :class:`Status`.
+OnStatus: TypeAlias = Callable[[str], None]
 _Value = TypeVar("_Value")
 
 
@@ -61,6 +63,10 @@ class Status:
     """
 
     text: str
+
+
+def no_status(text: str) -> None:
+    """Default handler of what is being done: ignores it."""
 
 
 def counted(values: Iterable[_Value], total: int, on_progress: Progress) -> Iterator[_Value]:
