@@ -203,7 +203,8 @@ class PredictConfig(ComputeConfig):
              "run on a machine of the cluster"),
         Rule(("as_parquet",), lambda c: c.output or c.as_csv or c.as_json, "cannot be written to stdout",
              "name a file: --out predictions.parquet"),
-        Rule(("show",), lambda c: not (c.output or c._requested), "has no effect with --out, --csv, --json and --parquet"),
+        Rule(("show",), lambda c: not (c.output or c._requested), "has no effect with --out, --csv, --json and "
+             "--parquet"),
         Rule(("all_probs",), lambda c: c.format, "has no effect without --csv, --json or --out"),
         Rule(("link",), lambda c: c.sort_into, "has no effect without --sort-into"),
         Rule(("output",), lambda c: not c.similar or _may_be_page(c.output), "has no effect with --similar, which can "
