@@ -24,6 +24,7 @@ from resnet_cli.studio.calls import (
     export_call,
     in_folder,
     inspect_call,
+    resume_call,
     train_call,
 )
 from resnet_cli.studio.project import Image, Project
@@ -67,7 +68,7 @@ def describe_project(project: Project, settings: Settings) -> dict[str, Any]:
 
 def _run_commands(project: Project, settings: Settings, number: str) -> dict[str, str]:
     calls = {f"export-{name}": export_call(project, settings, number, name) for name in FORMATS}
-    calls["audit"] = audit_call(project, settings, number)
+    calls |= {"audit": audit_call(project, settings, number), "resume": resume_call(project, number)}
     shown = {name: in_folder(project.path, call.line()) for name, call in calls.items()}
     return shown | {"serve": in_folder(project.path, f"resnet-cli serve runs/{number}")}
 

@@ -236,7 +236,9 @@ const renderUnfinished = () => {
   const button = make("button", "Continue that training", "button small");
   Object.assign(button, { type: "button", id: "train-resume" });
   button.addEventListener("click", () => start("resume", { run: open.number }, "train"));
-  box.append(button);
+  const place = make("div");
+  showCommand(place, state.project.run_commands[open.number]?.resume, true);
+  box.append(button, place);
 };
 
 export const setUpTraining = (changed) => {
