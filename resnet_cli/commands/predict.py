@@ -206,15 +206,20 @@ def _at_least_one(items: Iterator[Item], name: str) -> Iterator[Item]:
 
 
 def _note_precision(predictor: Predictor[Any], on_event: OnEvent) -> None:
+    conflict = predictor.precision_conflict
+    if conflict:
+        on_event(Warned([conflict]))
     if predictor.cost is not None:
         on_event(Noted(predictor.cost.sentence()))
-    elif predictor.precision != "fp32":
-        how = f"; to see what that costs: resnet-cli eval {shlex.quote(str(predictor.path))} --precision bf16"
-        known = how if predictor.precision == "bf16" and predictor.reliability is not None else ""
-        text = f"predictions are computed in {predictor.precision}, which is less precise than float32{known}"
-        on_event(Noted(text))
-    if predictor.precision_conflict:
-        on_event(Warned([predictor.precision_conflict]))
+        return
+    # A warning has named the precision already.
+    is_told = bool(conflict) or predictor.precision == "fp32"
+    name = predictor.precision
+    parts = [] if is_told else [f"predictions are computed in {name}, which is less precise than float32"]
+    if name == "bf16" and predictor.reliability is not None:
+        parts.append(f"to see what bf16 costs: resnet-cli eval {shlex.quote(str(predictor.path))} --precision bf16")
+    if parts:
+        on_event(Noted("; ".join(parts)))
 
 
 def note_unfamiliar(predictor: Predictor[Any], on_event: OnEvent) -> None:
