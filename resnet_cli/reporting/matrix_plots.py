@@ -25,8 +25,8 @@ _LEAST_WIDTH_IN = 6.0
 #: Cells of more classes are merged; each is drawn at least as large as this share of the matrix.
 _MOST_CELLS = 2_000
 _LEAST_SIDE = 1 / 160
-#: Strength of the faintest cell that is not empty, in [0, 1].
-_FAINTEST = 0.12
+#: Strength of the faintest cell that is not empty, in [0, 1]: with its count in it, and without.
+_FAINTEST, _FAINTEST_WITHOUT_COUNT = 0.12, 0.35
 #: Confused pairs that are listed beside a matrix whose cells have no counts.
 MAX_PAIRS, _PAIRS_IN, _PAIR_PT = 20, 4.1, 9.0
 
@@ -231,7 +231,8 @@ def _cells(matrix: Matrix, side_px: int) -> Image.Image:
 def _colors(matrix: Matrix) -> NDArray[np.float64]:
     """Colors [k x k x 3] of the cells; the square root spreads the small shares of a good model's mistakes."""
     shares = _merged(np.nan_to_num(matrix.shares))
-    strengths = np.where(shares > 0, np.maximum(_FAINTEST, np.sqrt(shares)), 0.0)
+    faintest = _FAINTEST if len(matrix.classes) <= MAX_CLASSES_WITH_COUNTS else _FAINTEST_WITHOUT_COUNT
+    strengths = np.where(shares > 0, np.maximum(faintest, np.sqrt(shares)), 0.0)
     on_diagonal = np.eye(len(strengths), dtype=bool)
     right, wrong = np.where(on_diagonal, strengths, 0.0), np.where(on_diagonal, 0.0, strengths)
     reach = math.ceil(len(strengths) * _LEAST_SIDE) // 2
