@@ -15,7 +15,7 @@ from rich.text import Text
 from resnet_cli.cli.confusion import confused_lines, confusion_table
 from resnet_cli.cli.links import link
 from resnet_cli.history import has_penalties, kept_text
-from resnet_cli.text import percent, percent_range, printable
+from resnet_cli.text import percent, percent_range, printable, wrap_prose
 
 if TYPE_CHECKING:
     from resnet_cli.evaluation.label_scores import LabelEvaluation
@@ -127,6 +127,7 @@ def files_block(title: str, rows: Sequence[tuple[str, str]], *, width: int) -> R
     for left, right in rows:
         fits = 2 + longest + 2 + max(len(text) for _, text in rows) <= width
         gap = " " * (longest - len(left) + 2) if fits else "\n      "
+        right = right if fits else wrap_prose(right, width, first=6, indent=6)
         # Commands are no files.
         lines.append(Text.assemble("  ", link(left) if os.path.exists(left) else left, gap, (right, "dim")))
     return Group(*lines)
