@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnet_cli.commands.run_details import RunDetails, details_of
-from resnet_cli.commands.run_images import obstacles, scored_images
+from resnet_cli.commands.run_images import obstacles, records_images, scored_images
 from resnet_cli.commands.run_list import find_run, summarize
 from resnet_cli.config.runs import CompareConfig
 from resnet_cli.errors import ConfigError, ResnetCliError
@@ -164,15 +164,26 @@ def _with_paired(
             reasons.append(f"no paired test on the images of {found.letters[base]}: {error.message}")
             continue
         letters = tuple(found.letters[at] for at in chosen)
-        notes.append(_basis(result, found.letters[base]))
+        unrecorded = [found.letters[at] for at in chosen if not records_images(found.runs[at].summary)]
+        notes.append(_basis(result, found.letters[base], unrecorded))
         return dataclasses.replace(found, paired=result, paired_letters=letters, notes=tuple(notes))
     return dataclasses.replace(found, notes=(*notes, *reasons))
 
 
-def _basis(result: ComparisonResult, letter: str) -> str:
-    """Which images the paired test uses."""
+def _basis(result: ComparisonResult, letter: str, unrecorded: Sequence[str]) -> str:
+    """Which images the paired test uses.
+
+    Args:
+        result: The evaluation of all runs.
+        letter: The run that held the images out.
+        unrecorded: Runs of older versions, which recorded no hashes of their images.
+    """
     num, split = result.found[0][1].num_images, _WORDS[result.split]
-    text = f"the paired test uses {counted(num, f'{split} image'.strip())} of {letter}; no run was trained on them"
+    text = f"the paired test uses {counted(num, f'{split} image'.strip())} of {letter}"
+    if unrecorded:
+        text += f"; {', '.join(unrecorded)} did not record the content of its images and may have been trained on some"
+    else:
+        text += "; no run was trained on them"
     return f"{text}, but they chose the epoch that a run kept" if result.split == "val" else text
 
 

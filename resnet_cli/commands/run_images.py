@@ -51,6 +51,11 @@ def scored_images(run: RunSummary) -> ScoredImages | None:
     return ScoredImages(classes, split, names, hashes)
 
 
+def records_images(run: RunSummary) -> bool:
+    """Whether a run recorded the hashes of its images, by which they are recognized in other data sets."""
+    return (run.path / USED_IMAGES_FILE).is_file()
+
+
 def obstacles(scored: Sequence[ScoredImages | None], letters: Sequence[str]) -> list[str]:
     """Why the recorded scores of runs cannot be compared with that of the first, in sentences without a period.
 
