@@ -264,6 +264,7 @@ def test_results_are_short_in_a_session_and_tables_in_a_notebook(full_run: Train
         assert len(repr(result)) < 400
         assert result._repr_html_().startswith("<table><tr><th>")
     assert "top-1: " in repr(full_run.result.val)
+    assert full_run.result._repr_html_().count('<img src="data:image/png;base64,') == 3
     hostile = dataclasses.replace(loaded, classes=("<script>", "a", "b"))
     assert "<script>" not in hostile._repr_html_()
 
@@ -288,5 +289,8 @@ def test_a_notebook_gets_bars(model: LoadedModel, photo: Path, monkeypatch: pyte
     fake = types.SimpleNamespace(get_ipython=lambda: types.SimpleNamespace(kernel="a kernel"))
     monkeypatch.setitem(sys.modules, "IPython", fake)
     monkeypatch.setitem(sys.modules, "IPython.display", types.SimpleNamespace(HTML=str, display=display))
-    model.predict([photo] * 3, progress=True, **CPU)
+    model.predict([photo], progress=False, **CPU)
+    assert not shown
+    # In a notebook bars are the default.
+    model.predict([photo] * 3, **CPU)
     assert "<progress" in shown[0] and 'value="3" max="3"' in shown[-1] and "3 of 3" in shown[-1]

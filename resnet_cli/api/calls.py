@@ -49,7 +49,7 @@ STUDIES = frozenset({"learning_curve", "label_audit", "robustness"})
 def finetune(
     data: str | PathLike[str] | None = None,
     *,
-    progress: bool = False,
+    progress: bool | None = None,
     on_event: Callable[[Any], None] | None = None,
     config_file: Path | None = None,
     **values: Any,
@@ -58,7 +58,7 @@ def finetune(
 
     Args:
         data: DATA as on the command line: a folder, a table, an archive, a URL or a name.
-        progress: Whether to show progress in the terminal or notebook.
+        progress: Whether to show progress in the terminal or notebook; None: in a notebook only.
         on_event: Called with every event of ``resnet_cli.training.events``.
         config_file: A YAML file; ``values`` take precedence over it.
         **values: Fields of :class:`~resnet_cli.config.finetune.FinetuneConfig`, such as ``epochs=5``.
@@ -89,14 +89,14 @@ def finetune(
 
 
 def evaluate(
-    model: AnyModel = LATEST, data: str | PathLike[str] | None = None, *, progress: bool = False, **values: Any
+    model: AnyModel = LATEST, data: str | PathLike[str] | None = None, *, progress: bool | None = None, **values: Any
 ) -> Scores:
     """Scores a model on labeled images.
 
     Args:
         model: The model.
         data: DATA as on the command line; None for the images that the model's run held out.
-        progress: Whether to show progress in the terminal or notebook.
+        progress: Whether to show progress in the terminal or notebook; None: in a notebook only.
         **values: Fields of :class:`~resnet_cli.config.eval.EvalConfig`, such as ``split="test"`` or ``tta="flip"``.
             With ``out`` a folder, the report is written there; otherwise none is written.
 
@@ -118,14 +118,14 @@ def evaluate(
 
 
 def compare(
-    models: Sequence[AnyModel], data: str | PathLike[str] | None = None, *, progress: bool = False, **values: Any
+    models: Sequence[AnyModel], data: str | PathLike[str] | None = None, *, progress: bool | None = None, **values: Any
 ) -> ComparisonResult:
     """Scores several models on the same images, and tests whether they differ.
 
     Args:
         models: At least two models; the first is compared with each of the others.
         data: DATA as on the command line; None for the images that the first model's run held out.
-        progress: Whether to show progress in the terminal or notebook.
+        progress: Whether to show progress in the terminal or notebook; None: in a notebook only.
         **values: Fields of :class:`~resnet_cli.config.eval.EvalConfig`, such as ``split="test"``.
 
     Raises:
@@ -145,7 +145,7 @@ def study(
     model: AnyModel = LATEST,
     data: str | PathLike[str] | None = None,
     *,
-    progress: bool = False,
+    progress: bool | None = None,
     **values: Any,
 ) -> StudyResult:
     """Studies a model or its data, as the flags of ``eval`` with the same names do.
@@ -154,7 +154,7 @@ def study(
         kind: ``learning_curve``, ``label_audit`` or ``robustness``.
         model: The model.
         data: DATA as on the command line; None for the images of the model's run.
-        progress: Whether to show progress in the terminal or notebook.
+        progress: Whether to show progress in the terminal or notebook; None: in a notebook only.
         **values: Fields of :class:`~resnet_cli.config.eval.EvalConfig`, such as ``split="train"``.
 
     Raises:
@@ -170,7 +170,7 @@ def study(
 def export(
     model: AnyModel = LATEST,
     *,
-    progress: bool = False,
+    progress: bool | None = None,
     on_work: OnWork | None = None,
     on_parity: Callable[[Parity], None] | None = None,
     **values: Any,
@@ -179,7 +179,7 @@ def export(
 
     Args:
         model: The model.
-        progress: Whether to show progress in the terminal or notebook.
+        progress: Whether to show progress in the terminal or notebook; None: in a notebook only.
         on_work: Called with (name of the work, images done, images in all).
         on_parity: Called with the result of the parity check, also if it rejects the file.
         **values: Fields of :class:`~resnet_cli.config.export.ExportConfig`, such as ``format="onnx", int8=True``.
@@ -199,12 +199,12 @@ def export(
         return export_file(source_of(model), config, on_work=tell, on_parity=on_parity)
 
 
-def inspect(data: str | PathLike[str], *, progress: bool = False, **values: Any) -> InspectResult:
+def inspect(data: str | PathLike[str], *, progress: bool | None = None, **values: Any) -> InspectResult:
     """Checks every image of a data set: unreadable files, duplicates, leaks between splits.
 
     Args:
         data: DATA as on the command line.
-        progress: Whether to show progress in the terminal or notebook.
+        progress: Whether to show progress in the terminal or notebook; None: in a notebook only.
         **values: Fields of :class:`~resnet_cli.config.inspect.InspectConfig`, such as ``deep=True, html="page.html"``.
 
     Raises:
@@ -215,14 +215,16 @@ def inspect(data: str | PathLike[str], *, progress: bool = False, **values: Any)
         return inspecting.inspect(str(data), config, on_event=show)
 
 
-def download(*names: str, mirror: str | None = None, offline: bool = False, progress: bool = False) -> list[Downloaded]:
+def download(
+    *names: str, mirror: str | None = None, offline: bool = False, progress: bool | None = None
+) -> list[Downloaded]:
     """Downloads weights and data sets, or verifies those that are on this machine.
 
     Args:
         *names: Names as ``resnet-cli download --list`` shows them, or ``hf:OWNER/NAME`` of weights.
         mirror: Base URL to fetch from instead of each file's own URL; the hash is still verified.
         offline: Only verify.
-        progress: Whether to show progress in the terminal or notebook.
+        progress: Whether to show progress in the terminal or notebook; None: in a notebook only.
 
     Raises:
         ConfigError: An unknown name.

@@ -13,7 +13,7 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from resnet_cli.api.progress import shown_events
+from resnet_cli.api.progress import is_shown, shown_events
 from resnet_cli.commands.export import ExportResult
 from resnet_cli.commands.int8 import open_quantised
 from resnet_cli.data.inputs.in_memory import to_item
@@ -49,7 +49,7 @@ class PredictOptions(TypedDict, total=False):
     target_recall: float | None
     all_probs: bool
     with_features: bool
-    progress: bool
+    progress: bool | None
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -107,7 +107,7 @@ def predict(
     all_probs: bool = False,
     with_features: bool = False,
     trust: bool = False,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Iterator[Prediction]:
     """Classifies images one after the other, any number of them, in bounded memory.
 
@@ -132,7 +132,7 @@ def predict(
         all_probs: Whether predictions include the probability of every class, in the order of the model's classes.
         with_features: Whether predictions include the backbone's features.
         trust: Whether a ``.pt2`` file, which can run code, may be loaded.
-        progress: Whether to show progress in the terminal or notebook.
+        progress: Whether to show progress in the terminal or notebook; None: in a notebook only.
 
     Raises:
         DataError: Something that is not an image, such as an array of another shape or type.
@@ -168,7 +168,9 @@ def predict(
         all_probs=all_probs,
     )
     predictions = (item.prediction for item in found)
-    return _counted(predictions, len(images) if isinstance(images, Sized) else None) if progress else predictions
+    return (
+        _counted(predictions, len(images) if isinstance(images, Sized) else None) if is_shown(progress) else predictions
+    )
 
 
 def source_of(model: AnyModel) -> str | Model:

@@ -35,10 +35,10 @@ def open_page(path: Path | str) -> bool:
 
 def open_url(url: str) -> bool:
     """Opens an address in the browser; False if there is no browser."""
-    return _has_display() and _open(url)
+    return has_display() and _open(url)
 
 
-def _has_display() -> bool:
+def has_display() -> bool:
     """Whether a browser has a screen to appear on; Python would otherwise start one that runs in the terminal."""
     if sys.platform in {"win32", "darwin"}:
         return True

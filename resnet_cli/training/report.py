@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import shlex
 from collections.abc import Sequence
@@ -65,6 +66,15 @@ class FinetuneResult(Summarized):
             **test,
             "time": duration(self.seconds),
         }
+
+    def _repr_html_(self) -> str:
+        """The table, and below it the plots that the run folder has by now, inside the text."""
+        plots = (self.run.path / "plots" / f"{name}.png" for name in ("curves", "confusion", "predictions"))
+        images = (base64.b64encode(path.read_bytes()).decode() for path in plots if path.is_file())
+        return super()._repr_html_() + "".join(
+            f'<img src="data:image/png;base64,{image}" style="max-width: 100%; max-height: 26em" alt="">'
+            for image in images
+        )
 
     @property
     def final(self) -> Scores:
