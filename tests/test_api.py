@@ -293,4 +293,4 @@ def test_a_notebook_gets_bars(model: LoadedModel, photo: Path, monkeypatch: pyte
     assert not shown
     # In a notebook bars are the default.
     model.predict([photo] * 3, **CPU)
-    assert "<progress" in shown[0] and 'value="3" max="3"' in shown[-1] and "3 of 3" in shown[-1]
+    assert "<progress" in shown[0] and 'value="3" max="3"' in shown[-1] and "3/3" in shown[-1]

@@ -254,12 +254,10 @@ def _draw_sheet(run: Path, path: Path) -> tuple[int, int, list[str]]:
     ]
     num_right = len(right)
     num_drawn = min(len(wrong), SHEET - COLUMNS)
-    which = (
-        "no wrong ones" if not num_drawn else "all wrong ones" if num_drawn == len(wrong) else f"{num_drawn} wrong ones"
-    )
+    first = "all wrong ones first, then " if num_drawn == len(wrong) else f"{num_drawn} wrong ones first, then "
     heading = Heading(
         f"Digits 5 to 9: {num_right} of {len(items)} test images right",
-        f"{which} first, then right ones drawn at random",
+        f"{first if num_drawn else ''}right ones drawn at random",
         f"resnet-cli demo, {run}",
     )
     plot_predictions(tiles, path, heading, columns=COLUMNS)
