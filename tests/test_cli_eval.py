@@ -307,7 +307,9 @@ def test_data_alone_are_judged_with_the_latest_run(photos: Path) -> None:
     assert evaluated(photos)["num_images"] == 9
 
 
-@pytest.mark.parametrize("flag", ["--slice parent", "--target-error 1%", "--save-predictions x.csv", "--learning-curve"])
+@pytest.mark.parametrize(
+    "flag", ["--slice parent", "--target-error 1%", "--save-predictions x.csv", "--learning-curve"]
+)
 def test_what_is_about_one_model_is_refused_for_several(full_run: Trained, flag: str) -> None:
     result = run_cli("eval", full_run.run, full_run.run, *flag.split())
     assert result.exit_code == 2 and flag.split()[0] in result.stderr and "one model" in result.stderr

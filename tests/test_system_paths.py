@@ -13,6 +13,7 @@ import torch
 
 from resnet_cli.errors import DiskError
 from resnet_cli.system.caches import evict
+from resnet_cli.system.locks import locked
 from resnet_cli.system.paths import (
     atomic_path,
     cache_dir,
@@ -22,7 +23,6 @@ from resnet_cli.system.paths import (
     data_dir,
     disk_errors,
     features_dir,
-    locked,
     make_dir,
     shorten_home,
     write_bytes,
@@ -222,7 +222,7 @@ def test_a_lock_is_free_again_after_its_holder_has_died(tmp_path: Path) -> None:
     holder = f"""
 import os
 from pathlib import Path
-from resnet_cli.system.paths import locked
+from resnet_cli.system.locks import locked
 with locked(Path({str(tmp_path / "lock")!r})):
     os._exit(7)
 """

@@ -28,7 +28,8 @@ from resnet_cli.model.network import ResNet50, backbone_hash
 from resnet_cli.model.output import NUM_FEATURES
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.caches import evict, warn_unwritable
-from resnet_cli.system.paths import atomic_path, engines_dir, locked, make_dir
+from resnet_cli.system.locks import locked
+from resnet_cli.system.paths import atomic_path, engines_dir, make_dir
 
 
 def keep_backbone(network: ResNet50, preprocess: Preprocess) -> Path | None:

@@ -31,7 +31,8 @@ from resnet_cli.engines.feature_shards import (
 )
 from resnet_cli.errors import DiskError
 from resnet_cli.system.caches import CacheWarning, evict, scratch_dir, warn_unwritable
-from resnet_cli.system.paths import features_dir, make_dir, try_lock, write_bytes
+from resnet_cli.system.locks import try_lock
+from resnet_cli.system.paths import features_dir, make_dir, write_bytes
 from resnet_cli.text import size
 
 #: The least recently used shards are deleted when the cache is larger (2.5 million images in half precision), except

@@ -16,16 +16,8 @@ from resnet_cli.errors import ConfigError, DiskError, NetworkError
 from resnet_cli.network import addresses
 from resnet_cli.network.remote_file import OnProgress, RemoteFile, by_hand
 from resnet_cli.system.caches import place_to_write, warn_unwritable
-from resnet_cli.system.paths import (
-    MORE_ROOM,
-    atomic_path,
-    cache_dir,
-    data_dir,
-    disk_errors,
-    locked,
-    make_dir,
-    write_text,
-)
+from resnet_cli.system.locks import locked
+from resnet_cli.system.paths import MORE_ROOM, atomic_path, cache_dir, data_dir, disk_errors, make_dir, write_text
 
 
 def is_offline(asked: bool) -> bool:

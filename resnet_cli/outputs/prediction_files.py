@@ -21,7 +21,8 @@ from typing import Any, Literal, TypeAlias
 from resnet_cli.errors import ConfigError, ModelError, missing_extra
 from resnet_cli.outputs.schema import ALL_PROBS, FILE_ROWS, Layout, csv_line, to_arrow, to_cells, to_dict
 from resnet_cli.prediction import PredictedItem, Prediction
-from resnet_cli.system.paths import atomic_path, disk_errors, sha256_of, try_lock
+from resnet_cli.system.locks import try_lock
+from resnet_cli.system.paths import atomic_path, disk_errors, sha256_of
 from resnet_cli.text import json_line
 
 #: Writes one predicted image.

@@ -13,7 +13,8 @@ from typing import Any, BinaryIO, Self, cast
 
 from resnet_cli.errors import ConfigError
 from resnet_cli.system.events import Status, WorkDone
-from resnet_cli.system.paths import disk_errors, is_locked, try_lock
+from resnet_cli.system.locks import is_locked, try_lock
+from resnet_cli.system.paths import disk_errors
 from resnet_cli.training.events import EpochDone, Event, PlanMade, RunBegan, RunDone
 
 #: Name of the journal in a run folder.

@@ -32,7 +32,8 @@ from resnet_cli.errors import DiskError
 from resnet_cli.images import Pixels
 from resnet_cli.preprocess import MAX_ASPECT, Interpolation, Preprocess
 from resnet_cli.system.caches import evict, warn_unwritable
-from resnet_cli.system.paths import atomic_path, cache_dir, locked, make_dir
+from resnet_cli.system.locks import locked
+from resnet_cli.system.paths import atomic_path, cache_dir, make_dir
 
 #: Ratio of the stored square's side to the network's, and the filter that resizes to it. Measured on 48 photos of about
 #: 500 px, random crops at 224 px: views differ by 1.3 of 255 on average from those of the sources and have 93 % of the

@@ -17,7 +17,8 @@ from resnet_cli.data.sources.fetching.archive_reader import Budget, Member, open
 from resnet_cli.errors import DiskError
 from resnet_cli.network.remote_file import OnProgress
 from resnet_cli.system.caches import place_to_write
-from resnet_cli.system.paths import MORE_ROOM, atomic_folder, check_space, data_dir, disk_errors, locked, make_dir
+from resnet_cli.system.locks import locked
+from resnet_cli.system.paths import MORE_ROOM, atomic_folder, check_space, data_dir, disk_errors, make_dir
 
 #: More than ImageNet-1k's 1.4 million images; every file takes a block and an inode, however short it is.
 MAX_FILES = 2_000_000

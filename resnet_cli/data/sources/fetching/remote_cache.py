@@ -16,16 +16,8 @@ from typing import Any
 from resnet_cli.errors import DataError
 from resnet_cli.network.remote_file import OnProgress
 from resnet_cli.network.retry import Failed, attempt, redact
-from resnet_cli.system.paths import (
-    MORE_ROOM,
-    atomic_path,
-    check_space,
-    data_dir,
-    disk_errors,
-    locked,
-    make_dir,
-    write_text,
-)
+from resnet_cli.system.locks import locked
+from resnet_cli.system.paths import MORE_ROOM, atomic_path, check_space, data_dir, disk_errors, make_dir, write_text
 
 MAX_FILES = 2_000_000
 NUM_THREADS = 8

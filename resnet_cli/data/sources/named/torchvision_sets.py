@@ -22,7 +22,8 @@ from resnet_cli.errors import DataError, SetupError
 from resnet_cli.images import Pixels
 from resnet_cli.network.known_sets import DATASETS
 from resnet_cli.network.remote_file import OnProgress
-from resnet_cli.system.paths import MORE_ROOM, atomic_path, disk_errors, locked
+from resnet_cli.system.locks import locked
+from resnet_cli.system.paths import MORE_ROOM, atomic_path, disk_errors
 
 
 @dataclass(frozen=True, kw_only=True)

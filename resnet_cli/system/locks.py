@@ -1,0 +1,68 @@
+"""Locks of files, which the system releases when a process dies."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from resnet_cli.system.paths import MORE_ROOM, disk_errors
+
+
+def try_lock(file: IO[bytes]) -> bool:
+    """Locks an open file until it is closed or the process ends; False if another process has locked it.
+
+    True also where there are no such locks: on Windows, which locks bytes for readers too, and on some file systems.
+    """
+    return _lock(file) is not False
+
+
+def is_locked(path: Path) -> bool | None:
+    """Whether a process has locked a file with :func:`try_lock`; None where there are no such locks.
+
+    Raises:
+        OSError: There is no such file, or it cannot be read.
+    """
+    try:
+        # Network file systems lock only files that are open for writing.
+        file: IO[bytes] = path.open("r+b")
+    except PermissionError:
+        file = path.open("rb")
+    with file:
+        is_free = _lock(file)
+    return None if is_free is None else not is_free
+
+
+def _lock(file: IO[bytes]) -> bool | None:
+    """Whether the lock was free and is taken now; None where there are no such locks."""
+    if sys.platform != "win32":
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return None
+        return True
+    return None
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds the lock of one file; the system releases it when a process dies, so it is never stale.
+
+    Raises:
+        DiskError: The lock file cannot be written.
+    """
+    from filelock import FileLock
+
+    lock = FileLock(path)
+    with disk_errors(path, "lock", hint=MORE_ROOM):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
