@@ -61,7 +61,7 @@ def test_only_the_page_is_open_and_only_with_the_token_is_anything_done(live: Li
 def test_requests_of_foreign_pages_are_refused_even_with_the_token(live: LiveStudio) -> None:
     assert live.ask("GET", "/api/state", Host="evil.example").status == 421
     assert live.ask("GET", "/", Host="evil.example", Authorization="").status == 421
-    for origin in ("http://evil.example", "null", "http://127.0.0.1:1"):
+    for origin in ("http://evil.example", "null", "http://[", "http://127.0.0.1:1"):
         assert live.ask("POST", "/api/cancel", {}, Origin=origin).status == 403
     assert live.ask("POST", "/api/cancel", {}, Origin=live.url).status == 200
     # What a form of another page can send without asking first.
@@ -80,6 +80,33 @@ def test_images_are_shown_with_their_own_key_alone(live: LiveStudio, project: st
         assert live.ask("GET", f"/view/{project}/images/cat/{name}?key={key}").status in {404, 422}
     # The key opens nothing else.
     assert live.ask("GET", "/api/state", Authorization=f"Bearer {key}").status == 401
+
+
+def test_whatever_is_in_the_folder_of_a_project_the_page_shows_the_rest(live: LiveStudio, project: str) -> None:
+    one, folder = f"/api/projects/{project}", live.studio.root / project
+    (folder / "images" / "cat" / os.fsdecode(b"\xff.png")).write_bytes(PHOTO)
+    os.mkfifo(folder / "images" / "cat" / "pipe.png")
+    (folder / "exports").mkdir()
+    (folder / "exports" / "gone").symlink_to(folder / "nowhere")
+    (folder / "runs" / "1").mkdir(parents=True)
+    for name in ("config.yaml", "split.csv"):
+        (folder / "runs" / "1" / name).write_text("damaged")
+    for state in ("[" * 10_000, '{"version": 1, "results": {"train": 5, "accepted": {"images": 7}}}'):
+        (folder / "studio.json").write_text(state)
+        shown = live.ask("GET", one).json
+        assert [len(found["images"]) for found in shown["classes"]] == [4, 3] and shown["results"].get("train") is None
+        accepted = {"change": "accept-labels", "images": ["cat/0.png"]}
+        assert live.ask("POST", f"{one}/change", accepted).status == 200
+    assert live.ask("GET", "/api/state").status == 200
+    pages = f"/view/{project}"
+    key = live.ask("GET", "/api/state").json["view_key"]
+    assert live.ask("GET", f"{pages}/images/cat/pipe.png?key={key}").status == 404
+    assert live.ask("GET", f"{pages}/pages/labels-{'9' * 5000}?key={key}").status == 422
+    # A run that was stopped has no model yet.
+    assert "has no model" in live.ask("GET", f"{one}/runs/1/predict").json["error"]["message"]
+    half = {"change": "restore", "image": "\ud800/x.png"}
+    assert live.ask("POST", f"{one}/change", half).status == 422
+    assert live.ask("POST", "/api/projects", {"name": "\ud800"}).status == 409
 
 
 def test_too_large_and_malformed_requests_are_refused(live: LiveStudio, project: str) -> None:

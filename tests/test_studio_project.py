@@ -123,3 +123,27 @@ def test_images_are_named_by_class_and_file() -> None:
     for bad in (["cat"], ["a/b/c"], [None]):
         with pytest.raises(DataError):
             read_images(bad)
+
+
+def test_an_image_that_is_named_twice_or_moved_to_its_own_class_keeps_its_name(project: Project) -> None:
+    one = Image("cat", "1.jpg")
+    assert project.move(one, "cat") == project.images / "cat" / "1.jpg"
+    change(project, {"change": "move-images", "images": [one.path, one.path], "to": "dog"})
+    assert project.classes() == {"cat": [], "dog": ["1-2.jpg", "1.jpg"]}
+
+
+def test_what_a_link_leads_to_is_shown_and_never_changed(project: Project, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "1.jpg").write_bytes(b"mine")
+    (project.images / "linked").symlink_to(outside)
+    assert project.classes()["linked"] == ["1.jpg"]
+    for act in (
+        lambda: project.move(Image("linked", "1.jpg"), None),
+        lambda: project.move(Image("cat", "1.jpg"), "linked"),
+        lambda: project.add_image("linked", "2.jpg", b"x"),
+    ):
+        with pytest.raises(DataError, match="is a link"):
+            act()
+    assert project.remove_class("linked").is_symlink()
+    assert [path.name for path in outside.iterdir()] == ["1.jpg"]

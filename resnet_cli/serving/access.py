@@ -54,7 +54,7 @@ class Access:
                 raise HTTPException(421, "use localhost as the host, or start the server with a token")
         if self.is_local:
             origin = request.headers.get("origin")
-            if origin is not None and urlsplit(origin).netloc != request.url.netloc:
+            if origin is not None and _host_of(origin) != request.url.netloc:
                 raise HTTPException(403, "the request comes from a page of another server", {"connection": "close"})
         if self.token is None or request.url.path in self.open_paths:
             return
@@ -62,6 +62,13 @@ class Access:
         if not is_same(given, self.token):
             headers = {"www-authenticate": "Bearer", "connection": "close"}
             raise HTTPException(401, "the token is missing or wrong: Authorization: Bearer TOKEN", headers)
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def is_same(given: str, secret: str) -> bool:

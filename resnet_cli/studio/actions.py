@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from resnet_cli.errors import ConfigError, DataError
 from resnet_cli.serving.access import Access
@@ -78,7 +78,7 @@ class Studio:
     async def state(self, request: Request) -> Response:
         """Projects, the current job, and whether there are weights."""
         job = self.jobs.job
-        return JSONResponse(
+        return view.Answer(
             {
                 "projects": [view.summarize_project(project) for project in list_projects(self.root)],
                 "root": str(self.root),
@@ -102,36 +102,36 @@ class Studio:
     async def create(self, request: Request) -> Response:
         """Creates a project."""
         project = create_project(self.root, str((await read_json(request)).get("name", "")))
-        return JSONResponse(view.describe_project(project, self.settings), 201)
+        return view.Answer(view.describe_project(project, self.settings), 201)
 
     async def show(self, request: Request) -> Response:
         """Everything about a project."""
-        return JSONResponse(await asyncio.to_thread(view.describe_project, self.project(request), self.settings))
+        return view.Answer(await asyncio.to_thread(view.describe_project, self.project(request), self.settings))
 
     async def change(self, request: Request) -> Response:
         """Changes classes or images, and shows the command that does the same."""
         project = self.project(request)
         lines = change(project, await read_json(request))
-        return JSONResponse({"command": in_folder(project.path, *lines)})
+        return view.Answer({"command": in_folder(project.path, *lines)})
 
     async def upload(self, request: Request) -> Response:
         """Adds images to a class."""
         project, label = self.project(request), request.path_params["label"]
         project.folder_of(label)
         uploads = await read_images(request, LIMITS)
-        return JSONResponse(await asyncio.to_thread(add_images, project, label, uploads))
+        return view.Answer(await asyncio.to_thread(add_images, project, label, uploads))
 
     async def archive(self, request: Request) -> Response:
         """Adds the images of an archive."""
         project = self.project(request)
-        return JSONResponse(await add_archive(project, request, request.query_params.get("name", "")))
+        return view.Answer(await add_archive(project, request, request.query_params.get("name", "")))
 
     async def start(self, request: Request) -> Response:
         """Starts a command."""
         project, asked = self.project(request), await read_json(request)
         kind, call = _call(project, self.settings, asked)
         job = await self.jobs.start(kind, project, call, stamp=project.stamp())
-        return JSONResponse({"job": job.to_dict()}, 202)
+        return view.Answer({"job": job.to_dict()}, 202)
 
     async def cancel(self, request: Request) -> Response:
         """Stops the current command as Ctrl-C does, or at once."""
@@ -139,7 +139,7 @@ class Studio:
             await self.jobs.kill()
         else:
             await self.jobs.stop()
-        return JSONResponse({"job": self.jobs.job and self.jobs.job.to_dict()})
+        return view.Answer({"job": self.jobs.job and self.jobs.job.to_dict()})
 
     async def predict(self, request: Request) -> Response:
         """Predictions of a run's model; without images, its classes."""

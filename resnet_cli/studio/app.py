@@ -6,22 +6,25 @@ import contextlib
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib import resources
+from pathlib import Path
 from typing import TypeAlias
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from resnet_cli.errors import ConfigError, ResnetCliError
+from resnet_cli.errors import ConfigError, DiskError, ResnetCliError
 from resnet_cli.images import readable_extensions
 from resnet_cli.serving.access import HEADERS, Access, is_same, show_bug, show_refusal
 from resnet_cli.serving.app import page_css, page_file
 from resnet_cli.serving.service import Full
 from resnet_cli.studio.actions import Studio
+from resnet_cli.studio.view import Answer
+from resnet_cli.system.paths import disk_errors
 
 #: Scripts of the page that are shared with the page of ``serve``, and the studio's own.
 _SHARED = ("answers.js", "camera.js")
@@ -91,6 +94,7 @@ def make_app(studio: Studio) -> Starlette:
         exception_handlers={
             HTTPException: show_refusal,
             ResnetCliError: _show_error,
+            OSError: _show_os_error,
             Full: _show_full,
             Exception: show_bug,
         },
@@ -132,7 +136,17 @@ async def _show_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ResnetCliError)
     status = 409 if isinstance(error, ConfigError) else 422
     fields = {"code": error.code, "message": error.message, "hint": error.hint}
-    return JSONResponse({"error": fields}, status, {"connection": "close"})
+    return Answer({"error": fields}, status, {"connection": "close"})
+
+
+async def _show_os_error(request: Request, error: Exception) -> Response:
+    """A folder that may not be read, or a file that was removed in this moment."""
+    assert isinstance(error, OSError)
+    try:
+        with disk_errors(Path(str(error.filename or "a file")), "read"):
+            raise error
+    except DiskError as shown:
+        return await _show_error(request, shown)
 
 
 async def _show_full(request: Request, error: Exception) -> Response:

@@ -52,7 +52,7 @@ def _move_images(project: Project, asked: dict[str, Any]) -> list[str]:
     to, images = asked.get("to"), asked.get("images")
     if not (to is None or isinstance(to, str)) or not isinstance(images, list):
         raise DataError("images is a list of names, and to is a class")
-    found = read_images(images)
+    found = list(dict.fromkeys(read_images(images)))
     # All or nothing: whatever is missing is known before anything moves.
     for image in found:
         project.file_of(image)
@@ -70,7 +70,8 @@ def _accept_labels(project: Project, asked: dict[str, Any]) -> list[str]:
     """Remembers that suspected labels are right, so that the page does not show them again."""
     images = asked.get("images")
     names = [image.path for image in read_images(images if isinstance(images, list) else [None])]
-    project.store("accepted", {"images": sorted({*project.read_state().get("accepted", {}).get("images", []), *names})})
+    before = project.read_state().get("accepted", {}).get("images")
+    project.store("accepted", {"images": sorted({*(before if isinstance(before, list) else []), *names}, key=str)})
     return []
 
 

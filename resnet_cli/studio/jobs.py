@@ -126,14 +126,15 @@ class Jobs:
         self._preparing: asyncio.Task[None] | None = None
         self._spare: asyncio.subprocess.Process | None = None
         self._ending: set[asyncio.Task[int]] = set()
-        self._starting = asyncio.Lock()
+        self._starting, self._spawning = asyncio.Lock(), asyncio.Lock()
         self._numbers = itertools.count(1)
         self._listeners: set[asyncio.Queue[dict[str, Any] | None]] = set()
 
     async def prepare(self) -> None:
         """Starts a process that imports what commands need, and waits for one."""
-        if self._spare is None or self._spare.returncode is not None:
-            self._spare = await _start_process(self._worker)
+        async with self._spawning:
+            if self._spare is None or self._spare.returncode is not None:
+                self._spare = await _start_process(self._worker)
 
     async def start(self, kind: Kind, project: Project, call: Call, **options: Any) -> Job:
         """Starts a command.
@@ -214,7 +215,9 @@ class Jobs:
             await process.stdin.drain()
         told = 0.0
         async for line in process.stdout:
-            job.take(json.loads(line))
+            # The last line of a process that was killed ends anywhere.
+            if line.endswith(b"\n"):
+                job.take(json.loads(line))
             if job.is_over:
                 break
             if time.monotonic() - told > _EVERY_S:

@@ -27,7 +27,8 @@ STATE_FILE = "studio.json"
 #: Version of :data:`STATE_FILE`.
 STATE_VERSION = 1
 MAX_NAME_CHARS = 60
-_NUMBERED = re.compile(r"[1-9]\d{0,5}")
+#: Names of the folders of runs and of the files of label checks.
+NUMBERED = re.compile(r"[1-9]\d{0,5}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +98,13 @@ class Project:
             raise DataError(f"there is no class {label!r}; was it renamed or removed?")
         return self.images / label
 
+    def _own_folder(self, label: str) -> Path:
+        """The folder of a class, if files in it may be added and moved."""
+        folder = self.folder_of(label)
+        if folder.is_symlink():
+            raise DataError(f"the folder of the class {label!r} is a link; what it leads to is not changed")
+        return folder
+
     def file_of(self, image: Image) -> Path:
         """The file of an image.
 
@@ -104,9 +112,11 @@ class Project:
             DataError: There is no such image.
         """
         folder = self.folder_of(image.label)
-        if not is_image_name(image.name) or image.name not in os.listdir(folder):
+        file = folder / image.name
+        # A pipe with the name of an image would be waited for forever.
+        if not is_image_name(image.name) or image.name not in os.listdir(folder) or not file.is_file():
             raise DataError(f"there is no image {image.path!r}; was it moved or removed?")
-        return folder / image.name
+        return file
 
     def add_class(self, name: str) -> str:
         """Creates a class.
@@ -165,7 +175,7 @@ class Project:
         return self._place(label, file.name, sha256_of(file), lambda temporary: os.replace(file, temporary))
 
     def _place(self, label: str, name: str, digest: str, write: Callable[[Path], object]) -> Image | None:
-        folder = self.folder_of(label)
+        folder = self._own_folder(label)
         before = set(os.listdir(folder))
         target = place(folder, safe_name(name), digest, write)
         return None if target.name in before else Image(label, target.name)
@@ -173,7 +183,10 @@ class Project:
     def move(self, image: Image, label: str | None) -> Path:
         """Moves an image to another class, or to ``removed/`` if ``label`` is None; returns where it is."""
         file = self.file_of(image)
-        folder = make_dir(self.path / "removed" / image.label) if label is None else self.folder_of(label)
+        if label == image.label:
+            return file
+        self._own_folder(image.label)
+        folder = make_dir(self.path / "removed" / image.label) if label is None else self._own_folder(label)
         target = _free(folder, image.name)
         with disk_errors(target):
             file.rename(target)
@@ -199,12 +212,12 @@ class Project:
         """A numbered path that does not exist, relative to the project: ``runs/3``."""
         parent = self.path / folder
         taken = {name.split(".")[0] for name in os.listdir(parent)} if parent.is_dir() else set()
-        numbers = [int(name) for name in taken if _NUMBERED.fullmatch(name)]
+        numbers = [int(name) for name in taken if NUMBERED.fullmatch(name)]
         return f"{folder}/{max(numbers, default=0) + 1}{suffix}"
 
     def list_runs(self) -> list[RunFolder]:
         """The runs that the page has made, the newest first."""
-        found = [folder for folder in folders_in(self.runs) if _NUMBERED.fullmatch(folder.name) and is_run(folder)]
+        found = [folder for folder in folders_in(self.runs) if NUMBERED.fullmatch(folder.name) and is_run(folder)]
         return [RunFolder(folder) for folder in sorted(found, key=lambda one: -int(one.name))]
 
     def run(self, number: str) -> RunFolder:
@@ -222,10 +235,13 @@ class Project:
         """What the page has stored: the result of each kind of work; empty if it has stored nothing."""
         try:
             found = json.loads((self.path / STATE_FILE).read_text("utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         is_known = isinstance(found, dict) and found.get("version") == STATE_VERSION
-        return found["results"] if is_known and isinstance(found.get("results"), dict) else {}
+        results = found.get("results") if is_known else None
+        return (
+            {kind: one for kind, one in results.items() if isinstance(one, dict)} if isinstance(results, dict) else {}
+        )
 
     def store(self, kind: str, result: dict[str, Any] | None) -> None:
         """Stores the result of one kind of work, or forgets it.
@@ -258,7 +274,8 @@ def check_name(name: str, of: str) -> str:
     Raises:
         ConfigError: It cannot.
     """
-    name = " ".join(name.split())
+    # Half of a character, which JSON can hold and a file name cannot, becomes a question mark.
+    name = " ".join(name.encode("utf-8", "replace").decode().split())
     if not name:
         raise ConfigError(f"the name of {of} is empty")
     if len(name) > MAX_NAME_CHARS:
@@ -279,7 +296,10 @@ def read_images(names: Sequence[Any]) -> list[Image]:
     """
     if not all(isinstance(name, str) and name.count("/") == 1 for name in names):
         raise DataError("images are named class/file")
-    return [Image(*name.split("/")) for name in names]
+    try:
+        return [Image(*os.fsdecode(os.fsencode(name)).split("/")) for name in names]
+    except UnicodeEncodeError as error:
+        raise DataError(f"{error.object!r} is not a name that a file can have") from error
 
 
 def folders_in(parent: Path) -> Iterator[Path]:

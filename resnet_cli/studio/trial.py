@@ -9,6 +9,8 @@ from pathlib import Path
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from resnet_cli.errors import DataError
+from resnet_cli.model.facts import MODEL_FILE
 from resnet_cli.predictor import open_predictor
 from resnet_cli.serving import messages
 from resnet_cli.serving.limits import Limits, read_images
@@ -67,7 +69,10 @@ class Trial:
 
     async def _open(self, model: Path, name: str) -> tuple[Service, messages.ModelInfo]:
         async with self._opening:
-            version = (model / "model.safetensors").stat().st_mtime_ns
+            try:
+                version = (model / MODEL_FILE).stat().st_mtime_ns
+            except OSError as error:
+                raise DataError(f"{name} has no model: was it stopped, or its folder removed?") from error
             if (model, version) != (self._path, self._version):
                 await self.close()
                 predictor = await asyncio.to_thread(open_predictor, str(model), device="cpu")

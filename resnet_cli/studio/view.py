@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import zipfile
 from pathlib import Path
 from typing import Any
 
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 
 from resnet_cli.errors import DataError
 from resnet_cli.images import read_image
@@ -27,7 +28,7 @@ from resnet_cli.studio.calls import (
     resume_call,
     train_call,
 )
-from resnet_cli.studio.project import Image, Project
+from resnet_cli.studio.project import NUMBERED, Image, Project
 from resnet_cli.system.paths import atomic_path, checkpoints_dir, file_version
 from resnet_cli.text import size
 
@@ -42,6 +43,14 @@ PAGE_HEADERS = {
 }
 #: Seconds in which a server on the network has to accept a connection.
 _CONNECT_S = 3.0
+
+
+class Answer(JSONResponse):
+    """JSON in which a question mark stands for each byte of a file name that is not text."""
+
+    def render(self, content: Any) -> bytes:
+        """The body of the response."""
+        return json.dumps(content, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
 
 
 def describe_project(project: Project, settings: Settings) -> dict[str, Any]:
@@ -149,8 +158,8 @@ def page(project: Project, name: str) -> Response:
         file = project.path / "inspection.html"
     elif kind == "report":
         file = project.run(number).path / "report.html"
-    elif kind == "labels" and number.isdecimal():
-        file = project.path / "labels" / f"{int(number)}.html"
+    elif kind == "labels" and NUMBERED.fullmatch(number):
+        file = project.path / "labels" / f"{number}.html"
     if file is None or not file.is_file():
         raise DataError(f"there is no page {name!r}; was it removed?")
     return FileResponse(file, media_type="text/html", headers=PAGE_HEADERS)
@@ -201,7 +210,7 @@ def _exports(project: Project) -> list[dict[str, Any]]:
     if not folder.is_dir():
         return []
     found = []
-    for path in sorted(folder.iterdir(), key=lambda one: -one.stat().st_mtime):
+    for path in sorted(filter(Path.exists, folder.iterdir()), key=lambda one: -one.stat().st_mtime):
         if not path.name.startswith("."):
             files = [path] if path.is_file() else [one for one in path.iterdir() if one.is_file()]
             found.append({"file": path.name, "size": size(sum(one.stat().st_size for one in files))})
