@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.running import CLASSES, PRECISION, TINY, Trained, run_cli
+from support.terminal import on_terminal
 
 from resnet_cli import finetune
 from resnet_cli.model.reliability import Reliability
@@ -91,6 +92,13 @@ def test_a_plain_eval_shows_the_most_important_numbers(full_run: Trained) -> Non
     assert title == "Scores (9 images)" and lines.pop() == "9 images are few: the intervals are wide"
     assert [next((name for name in names if line.startswith(name)), line) for line in lines] == names
     assert "all tables: --verbose\n" in result.stderr
+
+
+def test_show_draws_the_plot_of_the_results(full_run: Trained, tmp_path: Path) -> None:
+    screen = on_terminal("eval", full_run.run, "--show", "--out", tmp_path / "report", env={"TERM": "foot"})
+    assert screen.code == 0, screen.stderr
+    assert screen.stdout.count(b"\x1bP0;1;0q") == 1
+    assert (tmp_path / "report" / "plots" / "results.png").exists()
 
 
 def test_a_verbose_eval_shows_scores_classes_and_confusion(full_run: Trained) -> None:

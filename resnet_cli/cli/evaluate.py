@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from resnet_cli.commands.study_results import StudyResult
 
 
-#: The plot that ``--show`` shows: the first of these that was written.
+#: The plot that ``--show`` shows, unless a study or comparison has its own: the first of these that was written.
 PLOTS = ("results.png", "predictions.png", "confusion.png")
 #: What ``-h`` shows.
 ESSENTIAL = (
-    *("split", "slice", "fail_under", "save_predictions", "out", "open_report"),
+    *("split", "slice", "fail_under", "save_predictions", "out"),
     *("learning_curve", "label_audit", "robustness", "open_report", "device"),
 )
 
@@ -98,6 +98,7 @@ def evaluate(
         _show_page(getattr(found, "written", ()), config)
     elif len(models) > 1:
         show_comparison(compared, as_json=as_json, quiet=quiet)
+        _show_page(compared.written, config)
         compared.check(config.fail_under)
     else:
         show_evaluation(result, as_json=as_json, quiet=quiet, is_short=not verbose)
@@ -163,7 +164,7 @@ def _show_page(written: Sequence[tuple[str, str]], config: EvalConfig) -> None:
     if config.show:
         from resnet_cli.cli.terminal_images import show_images
 
-        plots = (page.with_name(name) for name in PLOTS)
+        plots = [page.with_suffix(".png"), *(page.parent / "plots" / name for name in PLOTS)]
         show_images([plot for plot in plots if plot.exists()][:1])
     if config.open_report:
         from resnet_cli.cli.opening import open_page
