@@ -73,7 +73,7 @@ def demo(
     images = folder / "images"
     _write_images(new, images)
     _run("predict", str(images), "--model", str(new))
-    _title("5. What it has learned: all test images of digits 5 to 9")
+    _title("5. What it has learned, on the test images of digits 5 to 9")
     _show_sheet(new, folder / "contact-sheet.png")
     _title(f"Done in {duration(time.perf_counter() - began)}")
     _show_next(folder, new)
@@ -218,7 +218,7 @@ def _write_images(run: Path, folder: Path) -> None:
 
 
 def _show_sheet(run: Path, path: Path) -> None:
-    """Draws test images of a run, all wrong ones first, and says how many of all of them are right."""
+    """Draws test images of a run at random, and says how many of all of them are right."""
     from resnet_cli.cli.links import link
     from resnet_cli.cli.terminal_images import show_image
 
@@ -245,19 +245,16 @@ def _draw_sheet(run: Path, path: Path) -> tuple[int, int, list[str]]:
     found = evaluate(model, items, choose_compute("auto", "auto"))
     names, predicted = found.classes, found.probs.argmax(axis=1)
     wrong = np.flatnonzero(~found.is_right)
-    right = np.random.default_rng(0).permutation(np.flatnonzero(found.is_right))
-    # A row of right ones is left, however many are wrong.
-    shown = [*wrong[: SHEET - COLUMNS], *right][:SHEET]
+    # Drawn from right and wrong ones alike, so that the sheet looks as good as the model is.
+    shown = np.random.default_rng(0).permutation(len(items))[:SHEET]
     tiles = [
         Tile(np.asarray(items[at].open()), names[predicted[at]], names[found.labels[at]], float(found.confidence[at]))
         for at in shown
     ]
-    num_right = len(right)
-    num_drawn = min(len(wrong), SHEET - COLUMNS)
-    first = "all wrong ones first, then " if num_drawn == len(wrong) else f"{num_drawn} wrong ones first, then "
+    num_right = len(items) - len(wrong)
     heading = Heading(
         f"Digits 5 to 9: {num_right} of {len(items)} test images right",
-        f"{first if num_drawn else ''}right ones drawn at random",
+        f"{len(shown)} of them, drawn at random",
         f"resnet-cli demo, {run}",
     )
     plot_predictions(tiles, path, heading, columns=COLUMNS)
