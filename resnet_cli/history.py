@@ -120,7 +120,7 @@ def kept_text(history: Sequence[EpochRecord]) -> str:
     """What a training keeps and why, for people: ``kept epoch 6: lowest calibrated loss 0.051``.
 
     The calibrated loss is ``val_fitted_loss``: the validation loss at its best temperature, so that a model that is
-    only too sure of itself is not worse than one that is not.
+    merely overconfident does not count as worse.
 
     Args:
         history: At least one row.

@@ -182,7 +182,7 @@ def test_without_weights_and_network_three_ways_out_are_named(make_folder: Calla
         (["--xyz"], ["has no flag --xyz", "try: for all flags: resnet-cli finetune --help-all"]),
         (["--epochs"], ["--epochs needs a value"]),
         (["--quiet=1"], ["--quiet takes no value"]),
-        (["more", "still"], ["resnet-cli finetune: more still is too much"]),
+        (["more", "still"], ["resnet-cli finetune: unexpected argument more still"]),
         (["--device", "gpu"], ["--device gpu", "use auto, cpu"]),
         (["--weights", "resnet50.onnx"], ["--weights resnet50.onnx", "no such file"]),
         (["--weights", "imagnet-v1"], ["--weights imagnet-v1", "did you mean imagenet-v1?"]),

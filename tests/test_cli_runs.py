@@ -226,7 +226,7 @@ def test_a_name_that_is_no_run_is_an_error_with_the_nearest_one(runs: Path, full
     (runs / "empty").mkdir()
     assert "not a run folder" in run_cli("runs", "rm", "runs/empty", "--yes").stderr
     LATEST.symlink_to("gone")
-    assert "points to a run that is not there" in run_cli("runs", "show").stderr
+    assert "points to a run that does not exist" in run_cli("runs", "show").stderr
 
 
 def test_removing_a_run_moves_latest_and_keeps_everything_else(runs: Path, full_run: Trained) -> None:
@@ -337,7 +337,7 @@ def test_runs_with_other_images_or_classes_are_told_apart(runs: Path, full_run: 
     # Only C and D are left, and neither can take part.
     found = compared(full_run.run, two, stopped)
     assert found["paired"] is None
-    assert found["notes"][0] == "B is not in the paired test: its classes are not those of A"
+    assert found["notes"][0] == "B is not in the paired test: its classes differ from those of A"
     assert found["notes"][1] == "C is not in the paired test: it has no model"
     assert run_cli("runs", "compare", two).exit_code == run_cli("runs", "compare", two, "two").exit_code == 2
 

@@ -109,7 +109,7 @@ def count(page: Any) -> str:
 
 def test_from_a_dropped_folder_to_a_prediction(visit: Visit, live: LiveStudio, photos: Path) -> None:
     page = visit.page
-    page.get_by_text("It needs images of at least two classes.").wait_for()
+    page.get_by_text("Training needs images of at least two classes.").wait_for()
     assert TOKEN not in page.url
     page.set_input_files("#folder-input", photos)
     page.get_by_text("22 images added").wait_for()

@@ -22,7 +22,7 @@ def complete_model(incomplete: str) -> list[str]:
 
 
 def complete_model_or_data(incomplete: str) -> list[str]:
-    """What is either."""
+    """Models, and what DATA can be."""
     return list(dict.fromkeys([*complete_model(incomplete), *complete_data(incomplete)]))
 
 

@@ -271,7 +271,7 @@ def _show_next(folder: Path, run: Path) -> None:
         (str(run / "model.safetensors"), "the new model, one file"),
     ]
     commands = [
-        ("resnet-cli finetune YOUR_PHOTOS", "a folder with one sub-folder per class"),
+        ("resnet-cli finetune YOUR_PHOTOS", "a folder with one subfolder per class"),
         ("resnet-cli eval", "evaluates the latest run on its own test images"),
         ("resnet-cli predict photo.jpg", "classifies an image with the latest run"),
         (f"rm -r {shlex.quote(str(folder))}", "removes the files of this tour"),

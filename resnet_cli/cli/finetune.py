@@ -56,8 +56,8 @@ def finetune(
         typer.Option(
             "--resume",
             metavar="",
-            help="Resume a run: the newest, or the one named as DATA. It was interrupted, or a flag makes its training "
-            "longer.",
+            help="Resume a run: the newest, or the one named as DATA. The run was interrupted, or a flag such as "
+            "--epochs makes its training longer.",
             rich_help_panel=RUN,
         ),
     ] = False,

@@ -82,11 +82,8 @@ def command_help(command: Command, ctx: Any, *, show_all: bool) -> str:
             if len(shown) + len(common) < num_flags
             else ""
         )
-        lines += _wrapped(
-            _INDENT + "    ".join(filter(None, [", ".join(_flag(one).replace(", ", "/") for one in common), rest])),
-            width,
-            _INDENT,
-        )
+        last = "    ".join(filter(None, [", ".join(_flag(one).replace(", ", "/") for one in common), rest]))
+        lines += _wrapped(_INDENT + last, width, _INDENT) if last else []
     if command.epilog:
         lines += ["", command.epilog.replace("Examples:", bold("Examples:"), 1)]
     return "\n".join(lines) + "\n"

@@ -189,7 +189,7 @@ def _ask(found: tuple[RunSummary, ...], *, can_ask: bool) -> None:
     """Asks whether to remove runs.
 
     Raises:
-        ConfigError: Nobody can be asked.
+        ConfigError: There is no terminal to ask on.
         Exit: The answer is no.
     """
     from resnet_cli.cli.run_tables import removal_lines
@@ -197,7 +197,7 @@ def _ask(found: tuple[RunSummary, ...], *, can_ask: bool) -> None:
     for line in removal_lines(found):
         output.note(line)
     if not can_ask:
-        raise ConfigError("nobody can be asked whether to remove this", hint="add --yes")
+        raise ConfigError("there is no terminal to confirm the removal on", hint="add --yes")
     if not output.ask("Remove? [y/N] "):
         output.note("nothing was removed")
         raise typer.Exit(1)

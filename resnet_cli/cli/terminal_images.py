@@ -127,7 +127,7 @@ def why_not() -> str:
     if not sys.stdout.isatty():
         return "--show shows no image: stdout is not a terminal"
     where = "tmux and screen hide" if os.environ.get("TMUX") or os.environ.get("STY") else "this terminal does not say"
-    return f"--show shows no image: {where} which graphics it has; if it has any: {VARIABLE}=kitty, iterm2 or sixel"
+    return f"--show shows no image: {where} which graphics it has; if any, set {VARIABLE} to kitty, iterm2 or sixel"
 
 
 def fitted(image: Image.Image, cell: tuple[int, int], *, max_rows: int = MAX_ROWS) -> Image.Image:

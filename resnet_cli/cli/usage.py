@@ -47,7 +47,9 @@ def usage_error(error: Any) -> ConfigError:
         return ConfigError(f"{error.option_name} {needs}", hint=help_all)
     if "unexpected extra argument" in error.message:
         extra = error.message.partition("(s) (")[2].removesuffix(")")
-        return ConfigError(f"{command}: {extra} is too much", hint=f"quote a name with spaces; for help: {command} -h")
+        return ConfigError(
+            f"{command}: unexpected argument {extra}", hint=f"quote a name with spaces; for help: {command} -h"
+        )
     return ConfigError(error.format_message(), hint=help_all)
 
 

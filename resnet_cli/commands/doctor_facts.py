@@ -38,9 +38,9 @@ _EXTRAS = {
     "arrays": "arrays in HDF5",
     "hub": "hf:OWNER/NAME data sets and weights",
     "cloud": "data behind s3://, gs:// and https://",
-    "tensorboard": "finetune --tensorboard",
-    "wandb": "finetune --wandb",
-    "mlflow": "finetune --mlflow",
+    "tensorboard": "finetune --log-to tensorboard",
+    "wandb": "finetune --log-to wandb",
+    "mlflow": "finetune --log-to mlflow",
     "ray": "predict --engine ray",
 }
 #: Where the NVIDIA driver says which version it is.

@@ -179,7 +179,7 @@ def _about_download(config: FinetuneConfig) -> str | None:
     host = urllib.parse.urlsplit(known.files[0].url).hostname
     return (
         f"No DATA was given, so {known.name} is downloaded: {size(known.num_bytes or 0)} from {host}, "
-        f"{known.description}. To train on your own images: resnet-cli finetune FOLDER, with one sub-folder per class"
+        f"{known.description}. To train on your own images: resnet-cli finetune FOLDER, with one subfolder per class"
     )
 
 

@@ -102,7 +102,7 @@ def compare_runs(
         check_writable(config.out)
     paths = [find_run(spec) for spec in specs]
     if len(paths) < 2:
-        raise ConfigError("one run cannot be compared", hint="name several: resnet-cli runs compare A B")
+        raise ConfigError("one run cannot be compared", hint="name at least two: resnet-cli runs compare A B")
     for at, path in enumerate(paths):
         if any(path.samefile(other) for other in paths[:at]):
             raise ConfigError(f"{path} is named twice", hint="name different runs")
@@ -149,7 +149,7 @@ def _with_paired(
         if not run.summary.has_model:
             notes.append(f"{letter} is not in the paired test: it has no model")
         elif classes[at] is None or classes[at] != classes[0]:
-            notes.append(f"{letter} is not in the paired test: its classes are not those of {found.letters[0]}")
+            notes.append(f"{letter} is not in the paired test: its classes differ from those of {found.letters[0]}")
         else:
             chosen.append(at)
     if chosen[:1] != [0] or len(chosen) < 2:

@@ -309,7 +309,7 @@ def find_run(spec: str | os.PathLike[str]) -> Path:
         if is_run_like(real):
             return real
     if user_path(spec) in {LATEST, Path(LATEST.name)} and os.path.lexists(LATEST):
-        raise ConfigError(f"{spec}: it points to a run that is not there", hint="list the runs: resnet-cli runs")
+        raise ConfigError(f"{spec}: it points to a run that does not exist", hint="list the runs: resnet-cli runs")
     if user_path(spec).is_dir():
         raise ConfigError(f"{spec}: not a run folder", hint="list the runs: resnet-cli runs")
     names = [str(path.relative_to(RUNS)) for path in run_folders(RUNS)]

@@ -142,6 +142,7 @@ class DataConfig(OfflineConfig):
             "that is matched against the names: 'patient([0-9]+)'.",
             DATA,
             "the column 'group'",
+            metavar="GROUP",
         ),
     ] = None
     follow_links: Annotated[bool, Flag("Follow symbolic links that point outside the folder.", DATA)] = False

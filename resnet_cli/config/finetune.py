@@ -78,9 +78,9 @@ class FinetuneConfig(ComputeConfig, DataConfig):
     mode: Annotated[
         Literal["auto", "frozen", "full", "lp-ft", "gradual"],
         Flag(
-            "What is trained: the head alone, all layers, or one after the other. frozen trains the head on cached "
-            "features; full trains all layers; lp-ft trains first the head, then all layers; gradual unfreezes stage "
-            "by stage; auto decides by the data.",
+            "What is trained: the head alone, all layers, or the head and then all layers. frozen trains the head on "
+            "cached features; full trains all layers; lp-ft trains first the head, then all layers; gradual unfreezes "
+            "stage by stage; auto decides by the data.",
             TRAINING,
         ),
     ] = "auto"
@@ -135,7 +135,7 @@ class FinetuneConfig(ComputeConfig, DataConfig):
 
     optimizer: Annotated[
         Literal["sgd", "adamw"] | None,
-        Flag("sgd has Nesterov momentum.", RECIPE, "from the weights"),
+        Flag("sgd uses Nesterov momentum.", RECIPE, "from the weights"),
     ] = None
     schedule: Annotated[
         Literal["cosine", "linear", "constant", "one-cycle"] | None,

@@ -32,7 +32,7 @@ _REASONS = {
     "string_type": "must be text",
     "string_too_short": "is too short: at least {min_length} characters",
     "string_too_long": "is too long: at most {max_length} characters",
-    "string_pattern_mismatch": "must be letters, digits and punctuation of ASCII, without spaces",
+    "string_pattern_mismatch": "must be ASCII letters, digits and punctuation, without spaces",
     "tuple_type": "must be a list",
     "list_type": "must be a list",
     "path_type": "must be a path",

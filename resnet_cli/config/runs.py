@@ -17,7 +17,9 @@ class CompareConfig(Config):
     no_eval: Annotated[
         bool, Flag("Compare only what the runs have recorded: no model is loaded, and there is no paired test.")
     ] = False
-    device: Annotated[str, Flag("auto, cpu, cuda, cuda:1, mps or xpu.", MACHINE)] = "auto"
+    device: Annotated[
+        str, Flag("auto, cpu, cuda, cuda:1, mps or xpu.", MACHINE, metavar="DEVICE", completes="device")
+    ] = "auto"
     offline: Annotated[bool, Flag("Never download anything.", MACHINE)] = False
 
     rules = (

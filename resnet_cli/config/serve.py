@@ -32,7 +32,7 @@ class ServeConfig(ComputeConfig):
     host: Annotated[
         str,
         Field(min_length=1),
-        Flag("Address to listen on. Any but this machine's own needs a --token.", NETWORK, metavar="HOST"),
+        Flag("Address to listen on. Any address but this machine's own needs a --token.", NETWORK, metavar="HOST"),
     ] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535), Flag("Port to listen on. 0 chooses a free one.", NETWORK)] = 8000
     token: Annotated[

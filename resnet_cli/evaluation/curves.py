@@ -15,7 +15,7 @@ from resnet_cli.evaluation.scoring import Scores
 #: What a curve is of: one class against the rest; all decisions of all classes together (micro average); the mean of
 #: the curves of the classes (macro average).
 CurveKind: TypeAlias = Literal["class", "micro", "macro"]
-#: Curves of classes; of more classes, those with the lowest average precision are drawn.
+#: Number of classes whose curves are drawn: those with the lowest average precision.
 MAX_CLASSES = 6
 #: Points of a curve, at equal distances along it; the error of the drawing is below 1 / 100 of its side.
 MAX_POINTS = 200
@@ -60,10 +60,10 @@ class RankingCurves(NamedTuple):
 
 
 def ranking_curves(scores: Scores) -> RankingCurves:
-    """The curves of an evaluation; of no class that has only positives, or none.
+    """The curves of an evaluation; a class with only positives, or with none, has no curve.
 
-    Two classes that exclude each other have no averages, which would repeat their own curves, and neither have more
-    than ten million probabilities.
+    There are no averages for two mutually exclusive classes, whose own curves they would repeat, or for more than ten
+    million probabilities.
 
     Source: as ``sklearn.metrics.roc_curve`` and ``precision_recall_curve``; macro average: the mean of the curves of
     all classes at each false positive rate (or recall), and of their areas; micro average: one curve of all pairs of an

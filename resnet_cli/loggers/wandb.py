@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 #: Time in seconds to connect; the training does not wait for it.
 INIT_S = 60.0
-#: Time in seconds until wandb stops to upload when the process ends. What is left stays on disk, for ``wandb sync``.
+#: Time in seconds until wandb stops uploading when the process ends. What is left stays on disk, for ``wandb sync``.
 UPLOAD_S = 45.0
 _EXIT_CODES: dict[Status, int] = {"finished": 0, "failed": 1, "killed": 130}
 

@@ -20,8 +20,8 @@ from resnet_cli.text import shorten
 if TYPE_CHECKING:
     from resnet_cli.engines.feature_rows import AnyFeatures
 
-#: Images of a map; of more images, this many are drawn. t-SNE of them takes 2 s of one core (AMD EPYC, AVX-512), and
-#: grows faster than their number.
+#: Most images on a map; this many are drawn at random if there are more. t-SNE of them takes 2 s of one core
+#: (AMD EPYC, AVX-512); its time grows faster than their number.
 MAX_IMAGES = 1_000
 #: Fewer images say nothing about each other; and t-SNE needs more than its perplexity.
 MIN_IMAGES, MIN_TSNE = 5, 16
@@ -33,7 +33,7 @@ _TILES_PX = ((220, 128), (450, 88), (MAX_IMAGES, 56))
 _MOST_TILE_BYTES = 750_000
 #: Room at each side of the map, as a share of it.
 _MARGIN = 0.04
-#: Of an image without a label.
+#: Index in place of a class, for an image without a label.
 NO_LABEL = -1
 _NAME_WIDTH = 60
 

@@ -148,7 +148,7 @@ class Jobs:
                 if self.job.kind != "inspect" or kind == "inspect":
                     raise ConfigError(
                         f"{NAMES[self.job.kind]} is running in the project {self.job.project.name!r}",
-                        hint="wait until it is finished, or cancel it: there is one at a time",
+                        hint="wait until it is finished, or cancel it: only one can run at a time",
                     )
                 await self.stop()
                 await self._finish(SHUTDOWN_S)

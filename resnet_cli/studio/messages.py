@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 WORK = {
     "download": "downloading",
     "unpack": "unpacking",
-    "features": "computing what the network sees in the images",
+    "features": "computing image features",
     "check": "checking the images",
     "compare": "comparing the images",
     "evaluate": "evaluating",

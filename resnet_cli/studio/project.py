@@ -264,7 +264,7 @@ class Project:
             )
         others = {other.casefold() for other in self.classes() if other != instead_of}
         if name.casefold() in others:
-            raise ConfigError(f"there is a class {name!r} already")
+            raise ConfigError(f"the class {name!r} already exists")
         return name
 
 

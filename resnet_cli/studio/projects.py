@@ -36,7 +36,7 @@ def create_project(root: Path, name: str) -> Project:
     """
     name = check_name(name, "a project")
     if name.casefold() in {folder.name.casefold() for folder in folders_in(root)}:
-        raise ConfigError(f"there is a folder {name!r} already")
+        raise ConfigError(f"the folder {name!r} already exists")
     make_dir(root / name / "images")
     return Project(root / name)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from resnet_cli.serving.server import Address
 
-#: Seconds that the last requests, and a training that saves, may take once a signal came.
+#: Seconds that the last requests, and a training that saves, may take once a signal has come.
 GRACE_S = 10.0
 
 

@@ -129,7 +129,7 @@ def _take_archive(project: Project, archive: Path, folder: Path) -> dict[str, An
                 num_added += 1
     notes = list(dataset.notes)
     if len(dataset.counts()) and sum(bool(dataset.split(split)) for split in ("train", "val", "test")) > 1:
-        notes.append("Its splits were joined: each training sets images of every class aside by itself.")
+        notes.append("Its splits were merged: each training holds out images of every class itself.")
     return {"added": num_added, "same": num_same, "refused": [], "notes": notes, "reading": dataset.reading}
 
 

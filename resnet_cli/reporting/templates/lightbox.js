@@ -5,7 +5,7 @@
   const [count, images, caption, previous, next] = ["count", "images", "caption", "previous", "next"].map(part);
   // An image is enlarged together with what belongs to it: the others of its card, such as its heat map.
   const unitOf = (image) => image.closest(".shots") ?? image;
-  const picturesOf = (unit) => (unit.matches("img") ? [unit] : [...unit.querySelectorAll("img.shot")]);
+  const imagesIn = (unit) => (unit.matches("img") ? [unit] : [...unit.querySelectorAll("img.shot")]);
   const MOST_ENLARGED = 2.5;
   let units = [];
   let here = 0;
@@ -13,19 +13,19 @@
   const show = (index) => {
     here = index;
     const unit = units[here];
-    const pictures = picturesOf(unit);
-    images.classList.toggle("two", pictures.length === 2);
-    images.replaceChildren(...pictures.map((picture) => {
+    const originals = imagesIn(unit);
+    images.classList.toggle("two", originals.length === 2);
+    images.replaceChildren(...originals.map((original) => {
       const large = document.createElement("img");
-      large.src = picture.src;
-      large.alt = picture.alt;
-      large.className = picture.classList.contains("tiny") ? "tiny" : "";
-      const most = large.className ? 320 : MOST_ENLARGED * Math.max(picture.naturalWidth, 1);
+      large.src = original.src;
+      large.alt = original.alt;
+      large.className = original.classList.contains("tiny") ? "tiny" : "";
+      const most = large.className ? 320 : MOST_ENLARGED * Math.max(original.naturalWidth, 1);
       large.style.width = `${Math.min(most, 880)}px`;
       return large;
     }));
     const words = unit.closest("figure")?.querySelector("figcaption");
-    caption.replaceChildren(words ? words.cloneNode(true) : pictures[0].title || pictures[0].alt);
+    caption.replaceChildren(words ? words.cloneNode(true) : originals[0].title || originals[0].alt);
     caption.querySelectorAll("[title], [tabindex]").forEach((element) => element.removeAttribute("tabindex"));
     count.textContent = units.length > 1 ? `${here + 1} of ${units.length}` : "";
     previous.hidden = here === 0;

@@ -12,7 +12,7 @@
     let fixed = false;
     const image = new Image();
     image.src = sheet;
-    const picture = (point) => {
+    const imageOf = (point) => {
       const shot = make("img", "", "shot");
       shot.alt = `an image, ${word} ${point[TRUE]}: ${point[NAME]}`;
       if (point[CORNER]) {
@@ -49,7 +49,7 @@
       here.removeAttribute("hidden");
       const figure = make("figure", "", "card plain-card");
       const shots = make("div", "", "shots");
-      shots.append(picture(point) ?? make("span", "cannot be read", "shot gone"));
+      shots.append(imageOf(point) ?? make("span", "cannot be read", "shot gone"));
       const caption = make("figcaption");
       caption.append(words(point), fileName(point[NAME], point[LINK]));
       figure.append(shots, caption);

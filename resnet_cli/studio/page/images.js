@@ -167,7 +167,7 @@ const remove = async (path) => {
   undo.addEventListener("click", async () => {
     if (await change({ change: "restore", image: path })) say(`${name} is back in ${label}.`);
   });
-  say(`${name} was moved to the folder removed.`, undo);
+  say(`${name} was moved to the folder “removed”.`, undo);
 };
 
 const thumbItem = (path) => {
@@ -221,7 +221,7 @@ const classCard = ({ name, images }) => {
   drop.type = "button";
   drop.setAttribute("aria-label", `Remove the class ${name}`);
   drop.addEventListener("click", async () => {
-    if (await change({ change: "remove-class", label: name })) say(`The class ${name} was moved to the folder removed.`);
+    if (await change({ change: "remove-class", label: name })) say(`The class ${name} was moved to the folder “removed”.`);
   });
   buttons.append(input, choose, photo, drop);
   const none = make("p", "Drop photos of this class here.", "empty");

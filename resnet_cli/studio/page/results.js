@@ -78,7 +78,7 @@ const isThere = (path) => {
 const wrongCard = ({ path, label, predicted, prob }, say) => {
   const card = make("li", "", "card");
   const said = make("p");
-  said.append("labeled ", make("strong", label), ", taken for ", make("strong", predicted), ` (${prob})`);
+  said.append("labeled ", make("strong", label), ", predicted ", make("strong", predicted), ` (${prob})`);
   card.append(thumb(path), said);
   if (isThere(path)) card.append(mover(path, predicted, say));
   else card.append(make("p", "Moved or removed since.", "muted"));
@@ -97,7 +97,7 @@ export const renderResults = () => {
   const links = make("p", "", "status");
   if (run.has_report) links.append(link);
   if (!stored) {
-    at("result").replaceChildren(make("p", `Training ${run.number} was made in a terminal; its report has the results.`), links);
+    at("result").replaceChildren(make("p", `Training ${run.number} was run in a terminal; its report has the results.`), links);
     return;
   }
   const { result, epochs, stamp, command } = stored;
@@ -111,13 +111,13 @@ export const renderResults = () => {
   const tiles = make("ul", "", "tiles");
   const images = `${number(result.num_images)} ${result.split} image${result.num_images === 1 ? "" : "s"}`;
   tiles.append(
-    tile(result.score, `of the ${result.split} images are right`, `likely ${result.interval} on others (95 % interval)`),
+    tile(result.score, `of the ${result.split} images are right`, `likely ${result.interval} on new images (95 % interval)`),
     tile(`${number(result.num_wrong)} of ${number(result.num_images)}`, "wrong", result.split === "test" ? "images that the training never used" : "images that also chose the model"),
     tile(number(result.num_train), "images trained on", result.mode === "frozen" ? "the last layer learned" : "the whole network learned"),
     tile(result.took, "training", result.kept),
   );
   parts.push(tiles, links);
-  if (result.confusion) parts.push(block("What was taken for what", make("p", "Rows: what images are. Columns: what they were taken for.", "muted"), matrix(result.classes, result.confusion)));
+  if (result.confusion) parts.push(block("Confusion matrix", make("p", "Rows: true class. Columns: predicted class.", "muted"), matrix(result.classes, result.confusion)));
   const say = (text) => { status.textContent = text; };
   const status = make("p", "", "status");
   status.setAttribute("role", "status");
@@ -170,7 +170,7 @@ export const renderLabels = () => {
   at("labels-count").textContent = `${number(num)} labels checked`;
   const say = (text) => { at("labels-status").textContent = text; };
   if (!likely.length) at("suspects").append(make("p", "No label looks wrong.", "fine-panel"));
-  else if (!open.length) at("suspects").append(make("p", "All suspicious labels are dealt with.", "fine-panel"));
+  else if (!open.length) at("suspects").append(make("p", "All suspicious labels have been reviewed.", "fine-panel"));
   const list = make("ul", "", "gallery");
   list.append(...open.slice(0, 60).map((one) => suspectCard(one, say)));
   at("suspects").append(list);

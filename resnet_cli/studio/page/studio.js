@@ -127,7 +127,7 @@ const open = async () => {
 
 const askForToken = (error) => {
   at("token-form").hidden = false;
-  at("title").textContent = error.status === 401 ? "Teach a network your images" : error.message;
+  at("title").textContent = error.status === 401 ? "Train a network on your images" : error.message;
   at("token").focus();
 };
 

@@ -85,7 +85,7 @@ export const epochsView = (epochs) => {
 };
 
 const ENDS = {
-  stopped: (job) => (job.message ? `Stopped: ${job.message}` : "Stopped. Nothing of it was kept."),
+  stopped: (job) => (job.message ? `Stopped: ${job.message}` : "Stopped. Nothing was saved."),
   failed: (job) => sentence(job.message),
   killed: (job) => sentence(job.message),
 };
@@ -176,7 +176,7 @@ export const renderCheck = () => {
   if (!found) return;
   const { findings, num_images: num } = found.result;
   at("check-count").textContent = found.stamp === state.project.stamp ? `${number(num)} images` : "before the last changes";
-  if (!findings.length) at("findings").append(make("p", "Nothing to complain about.", "fine-panel"));
+  if (!findings.length) at("findings").append(make("p", "No problems found.", "fine-panel"));
   const list = make("ul", "", "findings");
   list.append(...findings.map(findingView));
   at("findings").append(list);
@@ -212,9 +212,9 @@ export const renderTraining = () => {
   const least = Math.min(...filled.map((one) => one.images.length));
   at("train-run").disabled = filled.length < 2 || (isBusy() && state.job.kind !== "inspect");
   let why = "";
-  if (filled.length < 2) why = "It needs images of at least two classes.";
-  else if (isBusy() && state.job.kind !== "train" && state.job.kind !== "inspect") why = "Something else is running: one at a time.";
-  else if (least < 10) why = `A class has only ${least} image${least === 1 ? "" : "s"}: more make the results reliable.`;
+  if (filled.length < 2) why = "Training needs images of at least two classes.";
+  else if (isBusy() && state.job.kind !== "train" && state.job.kind !== "inspect") why = "Wait until the other work is finished, or cancel it: only one can run at a time.";
+  else if (least < 10) why = `A class has only ${least} image${least === 1 ? "" : "s"}: more would make the results more reliable.`;
   at("train-why").textContent = why;
   showCommand(at("train-command"), state.project.commands[recipe()]);
   renderUnfinished();
