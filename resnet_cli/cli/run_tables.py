@@ -98,8 +98,8 @@ def interval(score: Score) -> str:
 def score_text(score: Score) -> str:
     """``top-1 95.4 % (90.9 to 97.8 %) on 153 test images``."""
     span = "" if score.low is None else f" ({interval(score)})"
-    where = f" on {score.num_images:,} {SPLIT_NAMES[score.split]} images" if score.num_images else " on validation"
-    return f"{SCORE_NAMES[score.key]} {percent(score.value)}{span}{where}"
+    num = f"{score.num_images:,} " if score.num_images else ""
+    return f"{SCORE_NAMES[score.key]} {percent(score.value)}{span} on {num}{SPLIT_NAMES[score.split]} images"
 
 
 def age(seconds: float) -> str:

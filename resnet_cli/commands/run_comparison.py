@@ -13,7 +13,7 @@ from resnet_cli.commands.run_list import find_run, summarize
 from resnet_cli.config.runs import CompareConfig
 from resnet_cli.errors import ConfigError, ResnetCliError
 from resnet_cli.system.paths import check_writable, refuse_existing
-from resnet_cli.text import counted
+from resnet_cli.text import counted, model_letters
 from resnet_cli.version import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -107,17 +107,13 @@ def compare_runs(
         if any(path.samefile(other) for other in paths[:at]):
             raise ConfigError(f"{path} is named twice", hint="name different runs")
     runs = tuple(details_of(summarize(path)) for path in paths)
-    letters = tuple(_letter(at) for at in range(len(runs)))
+    letters = tuple(model_letters(len(runs)))
     settings, num_same = _differences(runs)
     scored = [scored_images(run.summary) for run in runs]
     found = RunComparison(runs, letters, settings, num_same, tuple(obstacles(scored, letters)))
     if not config.no_eval:
         found = _with_paired(found, [None if one is None else one.classes for one in scored], config, on_event)
     return found
-
-
-def _letter(index: int) -> str:
-    return chr(ord("A") + index) if index < 26 else str(index + 1)
 
 
 def _differences(runs: Sequence[RunDetails]) -> tuple[tuple[tuple[str, tuple[str | None, ...]], ...], int]:
@@ -148,7 +144,9 @@ def _with_paired(
     for at, (letter, run) in enumerate(zip(found.letters, found.runs, strict=True)):
         if not run.summary.has_model:
             notes.append(f"{letter} is not in the paired test: it has no model")
-        elif classes[at] is None or classes[at] != classes[0]:
+        elif classes[at] is None:
+            notes.append(f"{letter} is not in the paired test: its split.csv cannot be read")
+        elif classes[at] != classes[0]:
             notes.append(f"{letter} is not in the paired test: its classes differ from those of {found.letters[0]}")
         else:
             chosen.append(at)

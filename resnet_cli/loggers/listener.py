@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import Self, TypeAlias
 
 from resnet_cli.config.units import Tracker
 from resnet_cli.errors import Interrupted, ResnetCliError, missing_extra
@@ -18,9 +18,6 @@ from resnet_cli.loggers.logger import LoggedRun, Logger, Outcome, Status
 from resnet_cli.system.events import Status as StatusEvent
 from resnet_cli.system.events import Warned
 from resnet_cli.training.events import EpochDone, Event, OnEvent, RunBegan, RunDone, StepDone
-
-if TYPE_CHECKING:
-    pass
 
 #: Time in seconds that a finished training waits until its results are logged.
 FINISH_S = 60.0

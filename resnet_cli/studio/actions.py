@@ -56,6 +56,7 @@ class Studio:
         self.view_key = hmac.new(access.token.encode(), b"view", hashlib.sha256).hexdigest()
         self.jobs = Jobs(self._on_end, worker)
         self.trial = Trial()
+        self._changing = asyncio.Lock()
 
     def project(self, request: Request) -> Project:
         """The project that a path names."""
@@ -110,8 +111,10 @@ class Studio:
 
     async def change(self, request: Request) -> Response:
         """Changes classes or images, and shows the command that does the same."""
-        project = self.project(request)
-        lines = change(project, await read_json(request))
+        project, asked = self.project(request), await read_json(request)
+        # Not in the way of other requests, but one at a time: two could choose the same free name.
+        async with self._changing:
+            lines = await asyncio.to_thread(change, project, asked)
         return view.Answer({"command": in_folder(project.path, *lines)})
 
     async def upload(self, request: Request) -> Response:

@@ -92,10 +92,12 @@ class Job:
         """Takes a message of its process."""
         self.warnings += [text for text in message.pop("warnings", []) if text not in self.warnings]
         if "epoch" in message:
-            self.epochs.append(message.pop("epoch"))
-            if self.epochs[-1]["is_kept"]:
-                for epoch in self.epochs[:-1]:
-                    epoch["is_kept"] = False
+            new = message.pop("epoch")
+            # An epoch that starts again, after a loss that was not finite, replaces what followed its first try.
+            before = [epoch for epoch in self.epochs if epoch["number"] < new["number"]]
+            if new["is_kept"]:
+                before = [epoch | {"is_kept": False} for epoch in before]
+            self.epochs = [*before, new]
         if end := message.pop("end", None):
             self.state = end
         for name, value in message.items():
@@ -131,9 +133,10 @@ class Jobs:
         self._listeners: set[asyncio.Queue[dict[str, Any] | None]] = set()
 
     async def prepare(self) -> None:
-        """Starts a process that imports what commands need, and waits for one."""
+        """Starts a process that imports what commands need, and waits for one; while a command runs, starts none."""
         async with self._spawning:
-            if self._spare is None or self._spare.returncode is not None:
+            is_free = self.job is None or self.job.is_over
+            if is_free and (self._spare is None or self._spare.returncode is not None):
                 self._spare = await _start_process(self._worker)
 
     async def start(self, kind: Kind, project: Project, call: Call, **options: Any) -> Job:
@@ -153,8 +156,9 @@ class Jobs:
                 await self.stop()
                 await self._finish(SHUTDOWN_S)
                 await self.kill()
-            self.job = job = Job(next(self._numbers), kind, project, call, options)
+            # First, since a process that cannot be started leaves no job.
             await self.prepare()
+            self.job = job = Job(next(self._numbers), kind, project, call, options)
             self._process, self._spare = self._spare, None
             self._task = asyncio.create_task(self._run(job))
         self.tell({"job": job.to_dict()})
@@ -246,9 +250,7 @@ class Jobs:
 
     async def _prepare_later(self) -> None:
         await asyncio.sleep(PAUSE_S)
-        async with self._starting:
-            if self.job and self.job.is_over:
-                await self.prepare()
+        await self.prepare()
 
     async def _finish(self, timeout_s: float | None = None) -> None:
         """Waits until no command runs."""

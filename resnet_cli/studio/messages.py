@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_cli.data.inspection.findings import find_problems, ranked
 from resnet_cli.evaluation.scores import Evaluation
-from resnet_cli.history import kept_text
-from resnet_cli.system.events import Status, Warned, WorkDone
+from resnet_cli.history import EpochRecord, kept_record, kept_text
+from resnet_cli.system.events import Status, Warned, Work, WorkDone
 from resnet_cli.text import duration, percent, percent_range, plain, size
 from resnet_cli.training.events import (
     EpochDone,
@@ -28,12 +28,13 @@ if TYPE_CHECKING:
     from resnet_cli.training.report import FinetuneResult
 
 #: Kind of work -> what is said while it lasts.
-WORK = {
+WORK: dict[Work, str] = {
     "download": "downloading",
     "unpack": "unpacking",
     "features": "computing image features",
     "check": "checking the images",
     "compare": "comparing the images",
+    "validate": "validating",
     "evaluate": "evaluating",
     "quantize": "quantizing",
     "report": "writing the report",
@@ -81,18 +82,7 @@ def _(event: PlanMade) -> dict[str, Any]:
 
 @describe.register
 def _(event: EpochDone) -> dict[str, Any]:
-    record = event.record
-    return {
-        "epoch": {
-            "number": record.epoch,
-            "penalty": record.l2 if record.epoch else None,
-            "train_loss": record.train_loss,
-            "val_loss": record.val_fitted_loss,
-            "score": record.val_score,
-            "text": record.val_text,
-            "is_kept": event.is_best,
-        }
-    }
+    return {"epoch": _epoch(event.record, is_kept=event.is_best)}
 
 
 @describe.register
@@ -112,13 +102,32 @@ def _(event: MemoryShort) -> dict[str, Any]:
 
 @describe.register
 def _(event: Resumed) -> dict[str, Any]:
-    return {"doing": f"continuing in epoch {event.epoch}", "done": 0, "total": None, "warnings": list(event.warnings)}
+    kept = kept_record(event.history) if event.history else None
+    return {
+        "doing": f"continuing in epoch {event.epoch}",
+        "done": 0,
+        "total": None,
+        "warnings": list(event.warnings),
+        "epochs": [_epoch(record, is_kept=record is kept) for record in event.history],
+    }
 
 
 @describe.register(ThreadsChanged)
 @describe.register(Saved)
 def _(event: ThreadsChanged | Saved) -> None:
     return None
+
+
+def _epoch(record: EpochRecord, *, is_kept: bool) -> dict[str, Any]:
+    return {
+        "number": record.epoch,
+        "penalty": record.l2 if record.epoch else None,
+        "train_loss": record.train_loss,
+        "val_loss": record.val_fitted_loss,
+        "score": record.val_score,
+        "text": record.val_text,
+        "is_kept": is_kept,
+    }
 
 
 def inspection_result(result: InspectResult) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ STATE_FILE = "studio.json"
 #: Version of :data:`STATE_FILE`.
 STATE_VERSION = 1
 MAX_NAME_CHARS = 60
+#: Results are stored by several threads, each of which reads what is there first.
+_STORING = threading.Lock()
 #: Names of the folders of runs and of the files of label checks.
 NUMBERED = re.compile(r"[1-9]\d{0,5}")
 
@@ -249,10 +252,11 @@ class Project:
         Raises:
             DiskError: It cannot be written.
         """
-        results = self.read_state() | {kind: result}
-        kept = {name: value for name, value in results.items() if value is not None}
-        text = json.dumps({"version": STATE_VERSION, "results": kept}, indent=1, ensure_ascii=True)
-        write_text(self.path / STATE_FILE, text + "\n")
+        with _STORING:
+            results = self.read_state() | {kind: result}
+            kept = {name: value for name, value in results.items() if value is not None}
+            text = json.dumps({"version": STATE_VERSION, "results": kept}, indent=1, ensure_ascii=True)
+            write_text(self.path / STATE_FILE, text + "\n")
 
     def _check_class(self, name: str, *, instead_of: str | None = None) -> str:
         name = check_name(name, "a class")

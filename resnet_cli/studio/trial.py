@@ -18,7 +18,7 @@ from resnet_cli.serving.service import Service
 
 #: Limits of a request with images.
 LIMITS = Limits(max_body_bytes=200_000_000, max_files=64, max_requests=64, timeout_s=120)
-#: Maximum number of images per forward pass, and milliseconds that one waits for others.
+#: Maximum number of images per forward pass, and seconds that one waits for others.
 _MAX_BATCH, _MAX_WAIT_S = 8, 0.003
 
 
