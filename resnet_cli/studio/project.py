@@ -253,10 +253,8 @@ class Project:
             DiskError: It cannot be written.
         """
         with _STORING:
-            results = self.read_state() | {kind: result}
-            kept = {name: value for name, value in results.items() if value is not None}
-            text = json.dumps({"version": STATE_VERSION, "results": kept}, indent=1, ensure_ascii=True)
-            write_text(self.path / STATE_FILE, text + "\n")
+            kept = {name: one for name, one in (self.read_state() | {kind: result}).items() if one is not None}
+            write_text(self.path / STATE_FILE, json.dumps({"version": STATE_VERSION, "results": kept}, indent=1) + "\n")
 
     def _check_class(self, name: str, *, instead_of: str | None = None) -> str:
         name = check_name(name, "a class")
