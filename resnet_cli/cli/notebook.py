@@ -82,7 +82,10 @@ class NotebookView(ProgressView):
     def _finish_line(self, key: str, text: str, seconds: float) -> None:
         if key in self._lines:
             line = self._lines[key]
-            self._lines[key] = dataclasses.replace(line, done=line.total or line.done, left="")
+            # The count is that of the last drawing; a download says "3.2 of 4.1 MB".
+            all_of_it = f"{line.total:,}/{line.total:,}" if "/" in line.count and line.total else None
+            count = all_of_it or line.count.split(" of ")[-1]
+            self._lines[key] = dataclasses.replace(line, done=line.total or line.done, count=count, left="")
             self._show_region(now=True)
 
 
