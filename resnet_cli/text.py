@@ -76,6 +76,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.0f} min"
 
 
+def split_word(split: str) -> str:
+    """The word before "images" in a sentence: ``validation`` for val, nothing for all."""
+    return {"val": "validation", "all": ""}.get(split, split)
+
+
 def model_letters(num: int) -> list[str]:
     """Short names of compared models: A, B, C and so on, then numbers."""
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

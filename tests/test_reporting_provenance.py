@@ -28,7 +28,8 @@ def test_a_page_says_which_run_data_date_duration_machine_and_versions_it_is_of(
     # The name of the computer says who works there.
     assert not platform.node() or f"Machine {platform.node()}" not in page.text
     now = datetime.datetime.now().astimezone()
-    assert abs(datetime.datetime.fromisoformat(provenance.date.replace(" +", "+")) - now) < datetime.timedelta(hours=1)
+    date, time, offset = provenance.date.split(" ")
+    assert abs(datetime.datetime.fromisoformat(f"{date} {time}{offset}") - now) < datetime.timedelta(hours=1)
 
 
 def test_an_address_loses_what_may_be_secret() -> None:

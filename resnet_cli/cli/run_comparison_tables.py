@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from resnet_cli.cli.confusion import sparkline
-from resnet_cli.cli.run_tables import NONE, SCORE_NAMES, SPLIT_NAMES, interval, state_text
+from resnet_cli.cli.run_tables import NONE, SCORE_NAMES, interval, state_text
 from resnet_cli.cli.score_tables import tables_for
 from resnet_cli.cli.tables import files_block, plain_table
-from resnet_cli.text import percent, printable, shorten
+from resnet_cli.text import percent, printable, shorten, split_word
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -60,7 +60,7 @@ def _scores(found: RunComparison) -> Table:
         if score is not None:
             prefix = f"{SCORE_NAMES[score.key]} " if name == "score" else ""
             num = f"{score.num_images:,} " if score.num_images else ""
-            cells = [prefix + percent(score.value), interval(score), num + SPLIT_NAMES[score.split]]
+            cells = [prefix + percent(score.value), interval(score), num + split_word(score.split)]
         table.add_row(Text(letter, "bold"), *cells)
     return table
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from resnet_cli.cli.links import link
 from resnet_cli.cli.tables import plain_table
 from resnet_cli.commands.run_removal import foreign_names
-from resnet_cli.text import counted, duration, first_of, percent, percent_range, printable, shorten, size
+from resnet_cli.text import counted, duration, first_of, percent, percent_range, printable, shorten, size, split_word
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 #: Widths from which the list has the interval of each score, the mode and the epochs, and all columns.
 NARROW, MEDIUM, WIDE = 76, 100, 124
 SCORE_NAMES = {"top1": "top-1", "map": "mAP"}
-SPLIT_NAMES = {"test": "test", "val": "validation"}
 _STYLES = {"running": "cyan", "finished": "", "interrupted": "yellow", "failed": "red", "damaged": "red"}
 #: What is shown where nothing is known.
 NONE = "-"
@@ -74,7 +73,7 @@ def _cells(run: RunSummary, *, with_split: bool) -> dict[str, Text]:
         "epochs": run.epochs_text,
         "score": NONE if score is None else percent(score.value) + mark,
         "95 %": NONE if score is None else interval(score),
-        "on": NONE if score is None else SPLIT_NAMES[score.split],
+        "on": NONE if score is None else split_word(score.split),
         "size": size(run.num_bytes),
         "age": age(time.time() - run.changed),
     }
@@ -99,7 +98,7 @@ def score_text(score: Score) -> str:
     """``top-1 95.4 % (90.9 to 97.8 %) on 153 test images``."""
     span = "" if score.low is None else f" ({interval(score)})"
     num = f"{score.num_images:,} " if score.num_images else ""
-    return f"{SCORE_NAMES[score.key]} {percent(score.value)}{span} on {num}{SPLIT_NAMES[score.split]} images"
+    return f"{SCORE_NAMES[score.key]} {percent(score.value)}{span} on {num}{split_word(score.split)} images"
 
 
 def age(seconds: float) -> str:
@@ -126,7 +125,7 @@ def details_blocks(found: RunDetails) -> list[RenderableType]:
     head.append(f", {age(time.time() - run.changed)} ago, {size(run.num_bytes)}", "dim")
     if run.is_latest:
         head.append(", runs/latest", "dim")
-    scores = {SPLIT_NAMES[score.split]: score_text(score) for score in run.scores}
+    scores = {split_word(score.split): score_text(score) for score in run.scores}
     epochs = {} if run.epochs_text == NONE else {"epochs": run.epochs_text}
     took = {} if found.seconds is None else {"time": duration(found.seconds)}
     kept = {"kept": found.kept.removeprefix("kept ")} if found.kept else {}

@@ -57,22 +57,20 @@ def write_report(
     Raises:
         DiskError: It cannot be written.
     """
-    folder = out or report_folder(model, images)
+    folder = out or report_folder(model, f"{images.dataset.name}-{images.split}")
     if folder is None:
         return None
     content = _content(model, images, scores, command=command, notes=notes, target=target)
-    content = dataclasses.replace(content, provenance=_provenance(model, images, seconds))
+    content = dataclasses.replace(content, provenance=provenance_of(model, images.dataset.spec, seconds))
     make_dir(folder)
     write_report_files(folder, content)
     return folder / "report.html"
 
 
-def report_folder(model: Predictor[Any], images: EvaluationSet) -> Path | None:
-    """The folder for the report of an evaluation, in the model's run folder; None if there is none to write to."""
-    if model.path is None:
-        return None
-    run = model.path.parent
-    return run / "eval" / f"{images.dataset.name}-{images.split}" if is_run(run) and os.access(run, os.W_OK) else None
+def report_folder(model: Predictor[Any], name: str) -> Path | None:
+    """The folder of this name for a report, in the model's run folder; None if there is none to write to."""
+    run = None if model.path is None else model.path.parent
+    return run / "eval" / name if run is not None and is_run(run) and os.access(run, os.W_OK) else None
 
 
 def _content(
@@ -113,12 +111,19 @@ def _content(
     )
 
 
-def _provenance(model: Predictor[Any], images: EvaluationSet, seconds: float | None) -> Provenance:
+def provenance_of(model: Predictor[Any], data: str, seconds: float | None) -> Provenance:
+    """Where the results of a model come from.
+
+    Args:
+        model: The model.
+        data: The data, as the user named it.
+        seconds: How long the work took.
+    """
     run = find_run_folder(model.path)
     return Provenance.now(
         run=run.name if run else "",
         model="" if run else str(model.path or model.name),
-        data=images.dataset.spec,
+        data=data,
         seconds=seconds,
         device=str(model.compute.device) if isinstance(model, TorchPredictor) else "cpu",
     )

@@ -13,7 +13,7 @@ from resnet_cli.commands.run_list import find_run, summarize
 from resnet_cli.config.runs import CompareConfig
 from resnet_cli.errors import ConfigError, ResnetCliError
 from resnet_cli.system.paths import check_writable, refuse_existing
-from resnet_cli.text import counted, model_letters
+from resnet_cli.text import counted, model_letters, split_word
 from resnet_cli.version import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ _OF_MACHINE = frozenset(
         "fail_under",
     }
 )
-_WORDS = {"test": "test", "val": "validation", "all": ""}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,7 +175,7 @@ def _basis(result: ComparisonResult, letter: str, unrecorded: Sequence[str]) -> 
         letter: The run that held the images out.
         unrecorded: Runs of older versions, which recorded no hashes of their images.
     """
-    num, split = result.found[0][1].num_images, _WORDS[result.split]
+    num, split = result.found[0][1].num_images, split_word(result.split)
     text = f"the paired test uses {counted(num, f'{split} image'.strip())} of {letter}"
     if unrecorded:
         text += f"; {', '.join(unrecorded)} did not record the content of its images and may have been trained on some"

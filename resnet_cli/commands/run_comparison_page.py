@@ -12,9 +12,8 @@ from resnet_cli.evaluation.label_comparison import LabelComparison
 from resnet_cli.reporting.run_comparison_page import ComparedRun, ComparisonContent, PairedTest, comparison_page
 from resnet_cli.system.paths import write_text
 from resnet_cli.task import TASKS
-from resnet_cli.text import counted, percent, percent_range, share_or_dash
+from resnet_cli.text import counted, percent, percent_range, share_or_dash, split_word
 
-_SPLITS = {"test": "test", "val": "validation"}
 _SCORES: dict[str, str] = {task.score: task.score_name for task in TASKS.values()}
 
 
@@ -52,7 +51,7 @@ def _run(letter: str, run: RunDetails) -> ComparedRun:
     if score is not None:
         if score.low is not None and score.high is not None:
             interval = f"95 %: {percent_range(score.low, score.high)}"
-        where = f"{_SPLITS[score.split]} images"
+        where = f"{split_word(score.split)} images"
         where = f"{score.num_images:,} {where}" if score.num_images else where
     return ComparedRun(
         letter=letter,
@@ -90,7 +89,7 @@ def _paired(found: RunComparison) -> PairedTest | None:
     )
     if num_compared > 1:
         method += f" Multiply it by {num_compared} (Bonferroni); the sentences above do."
-    split = _SPLITS.get(result.split, "")
+    split = split_word(result.split)
     images = " ".join(
         filter(None, (counted(result.found[0][1].num_images, f"{split} image".strip()), "of", result.data))
     )

@@ -11,9 +11,7 @@ from resnet_cli.commands.run_list import RunSummary
 from resnet_cli.data.inspection.used_images import USED_IMAGES_FILE, UsedImages
 from resnet_cli.data.split_files import read_split_csv
 from resnet_cli.errors import ResnetCliError
-from resnet_cli.text import first_of
-
-_WORDS = {"test": "test", "val": "validation"}
+from resnet_cli.text import first_of, split_word
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +77,7 @@ def _obstacle(first: ScoredImages | None, other: ScoredImages | None, letters: t
     if first.split is None or other.split is None:
         return f"cannot be compared yet: {letters[0] if first.split is None else letters[1]} has no score"
     if first.split != other.split:
-        return f"were scored on different splits: {_WORDS[first.split]} and {_WORDS[other.split]}"
+        return f"were scored on different splits: {split_word(first.split)} and {split_word(other.split)}"
     has_hashes = first.hashes is not None and other.hashes is not None
     one, two = (first.hashes, other.hashes) if has_hashes else (first.names, other.names)
     assert one is not None and two is not None

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
 from resnet_cli.commands.comparison_result import ComparisonResult
+from resnet_cli.commands.evaluation_report import provenance_of, report_folder
 from resnet_cli.commands.study_results import CurveResult, RobustnessResult
 from resnet_cli.evaluation.evaluation_set import EvaluationSet
 from resnet_cli.prediction import Predictor
-from resnet_cli.predictor import TorchPredictor
 from resnet_cli.reporting.provenance import Provenance
 from resnet_cli.reporting.study_contents import comparison_content, curve_content, robustness_content
 from resnet_cli.reporting.study_page import StudyContent, write_study
-from resnet_cli.runs import find_run_folder, is_run
+from resnet_cli.runs import find_run_folder
 from resnet_cli.text import model_letters
 
 
@@ -38,8 +37,8 @@ def write_curve(
         DiskError: They cannot be written.
     """
     content = curve_content(result.curve, data=result.data, split=result.split)
-    provenance = _provenance(model, data, seconds)
-    folder = out or _folder(model, f"{result.data}-learning-curve")
+    provenance = provenance_of(model, data, seconds)
+    folder = out or report_folder(model, f"{result.data}-learning-curve")
     return dataclasses.replace(result, files=_write(folder, "learning_curve", content, provenance))
 
 
@@ -48,8 +47,8 @@ def write_robustness(
 ) -> RobustnessResult:
     """Writes the page and the plot of a study of robustness; see :func:`write_curve`."""
     content = robustness_content(result.found, data=result.data)
-    provenance = _provenance(model, data, seconds)
-    folder = out or _folder(model, f"{result.data.replace(', ', '-')}-robustness")
+    provenance = provenance_of(model, data, seconds)
+    folder = out or report_folder(model, f"{result.data.replace(', ', '-')}-robustness")
     return dataclasses.replace(result, files=_write(folder, "robustness", content, provenance))
 
 
@@ -64,15 +63,9 @@ def write_comparison(
         data=f"{result.data}, {'all images' if result.split == 'all' else f'{result.split} split'}",
         letters=model_letters(len(names)),
     )
-    provenance = dataclasses.replace(_provenance(first, images.dataset.spec, seconds), run=", ".join(names), model="")
-    folder = out or _folder(first, f"{result.data}-{result.split}-comparison")
+    provenance = dataclasses.replace(provenance_of(first, images.dataset.spec, seconds), run=", ".join(names), model="")
+    folder = out or report_folder(first, f"{result.data}-{result.split}-comparison")
     return dataclasses.replace(result, files=_write(folder, "comparison", content, provenance))
-
-
-def _folder(model: Predictor[Any], name: str) -> Path | None:
-    """A folder in the run of the model; None if there is none to write to."""
-    run = None if model.path is None else model.path.parent
-    return run / "eval" / name if run is not None and is_run(run) and os.access(run, os.W_OK) else None
 
 
 def _write(folder: Path | None, name: str, content: StudyContent, provenance: Provenance) -> tuple[Path, ...]:
@@ -83,14 +76,3 @@ def _short_name(path: Path) -> str:
     """The run of a model, or its file."""
     run = find_run_folder(path)
     return run.name if run else path.name
-
-
-def _provenance(model: Predictor[Any], data: str, seconds: float) -> Provenance:
-    run = find_run_folder(model.path)
-    return Provenance.now(
-        run=run.name if run else "",
-        model="" if run else str(model.path or model.name),
-        data=data,
-        seconds=seconds,
-        device=str(model.compute.device) if isinstance(model, TorchPredictor) else "cpu",
-    )

@@ -10,7 +10,7 @@ from resnet_cli.reporting.card_format import TASK, UNKNOWN_LICENSE, Card, plain,
 from resnet_cli.reporting.report_content import ReportContent
 from resnet_cli.reporting.report_kind import CardParts
 from resnet_cli.reporting.report_kinds import kind_of
-from resnet_cli.reporting.sections import split_word
+from resnet_cli.text import split_word
 from resnet_cli.version import __version__
 
 #: What the table of licenses lists.

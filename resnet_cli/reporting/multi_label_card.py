@@ -10,8 +10,7 @@ from resnet_cli.reporting.card_format import MAX_ROWS, NONE, figures, names, nov
 from resnet_cli.reporting.label_metrics import label_metrics, label_notes
 from resnet_cli.reporting.report_content import ReportContent
 from resnet_cli.reporting.report_kind import CardParts
-from resnet_cli.reporting.sections import split_word
-from resnet_cli.text import percent, percent_range
+from resnet_cli.text import percent, percent_range, split_word
 
 MAX_WRONG = 5
 _CONTENTS = """\

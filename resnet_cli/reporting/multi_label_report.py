@@ -32,9 +32,10 @@ from resnet_cli.reporting.plot_headings import heading
 from resnet_cli.reporting.plots import draw_charts
 from resnet_cli.reporting.report_content import ReportContent
 from resnet_cli.reporting.report_kind import Decisions, PageParts, ReportKind, counts_csv, first_section, last_sections
-from resnet_cli.reporting.sections import Headline, Section, fill, macro, optional_section, section, split_word
+from resnet_cli.reporting.sections import Headline, Section, fill, macro, optional_section, section
 from resnet_cli.system.device import Compute
 from resnet_cli.system.paths import write_text
+from resnet_cli.text import split_word
 
 #: A matrix of more classes is drawn as shades instead of a table.
 MAX_WRITTEN_CLASSES = 32

@@ -59,12 +59,14 @@ class Provenance:
             seconds: How long the work took.
             device: The device of torch that was used, such as ``cuda:0``; a GPU is named beside the processor.
         """
+        # The ISO form has no space before the offset, whose sign may be that between the parts of a date.
+        date = datetime.datetime.now().astimezone().isoformat(" ", "minutes")
         return cls(
             run=run,
             model=str(model),
             # An address may hold a password, or a signature that opens what it names.
             data=redact(data) if "://" in data else data,
-            date=datetime.datetime.now().astimezone().isoformat(" ", "minutes").replace("+", " +"),
+            date=f"{date[:16]} {date[16:]}",
             seconds=seconds,
             machine=", ".join(filter(None, (this_processor().name, counted(num_threads(), "core"), _gpu(device)))),
             versions=_versions(),

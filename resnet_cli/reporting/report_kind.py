@@ -26,8 +26,9 @@ from resnet_cli.reporting.label_targets import PrecisionTarget
 from resnet_cli.reporting.matrix_plots import Matrix
 from resnet_cli.reporting.metrics import Metric
 from resnet_cli.reporting.report_content import ReportContent
-from resnet_cli.reporting.sections import Headline, Section, optional_section, section, split_word
+from resnet_cli.reporting.sections import Headline, Section, optional_section, section
 from resnet_cli.system.device import Compute
+from resnet_cli.text import split_word
 
 EvaluationT = TypeVar("EvaluationT")
 

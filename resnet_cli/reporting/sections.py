@@ -79,8 +79,3 @@ def links(sections: Sequence[Section]) -> Markup:
 def main(sections: Sequence[Section]) -> Markup:
     """The sections one after the other."""
     return Markup("\n").join(Markup("{}\n").format(one.body) if one.body else Markup() for one in sections)
-
-
-def split_word(split: str) -> str:
-    """The word before "images" in a sentence: ``validation`` for val, nothing for all."""
-    return {"val": "validation", "all": ""}.get(split, split)

@@ -9,8 +9,7 @@ from resnet_cli.reporting.confusion_page import most_confused
 from resnet_cli.reporting.metrics import class_metrics, metrics
 from resnet_cli.reporting.report_content import ReportContent
 from resnet_cli.reporting.report_kind import CardParts
-from resnet_cli.reporting.sections import split_word
-from resnet_cli.text import percent, percent_range
+from resnet_cli.text import percent, percent_range, split_word
 
 MAX_CONFUSED = 5
 

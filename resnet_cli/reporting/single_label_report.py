@@ -28,13 +28,13 @@ from resnet_cli.reporting.plot_headings import heading
 from resnet_cli.reporting.plots import draw_charts
 from resnet_cli.reporting.report_content import ReportContent
 from resnet_cli.reporting.report_kind import Decisions, PageParts, ReportKind, counts_csv, first_section, last_sections
-from resnet_cli.reporting.sections import Headline, Section, fill, macro, optional_section, section, split_word
+from resnet_cli.reporting.sections import Headline, Section, fill, macro, optional_section, section
 from resnet_cli.reporting.single_label_card import SingleLabelCard
 from resnet_cli.reporting.thumbnails import Size
 from resnet_cli.reporting.trust_charts import calibration_charts, risk_chart
 from resnet_cli.system.device import Compute
 from resnet_cli.system.paths import write_text
-from resnet_cli.text import row_shares
+from resnet_cli.text import row_shares, split_word
 
 #: Images of the matrix's cells; at most 3.3 MB.
 CELL_SIZE, MAX_CELL_IMAGES = Size(96, 4_000), 600
