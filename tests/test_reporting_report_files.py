@@ -57,6 +57,7 @@ def test_an_eval_has_no_curves_and_images_that_are_gone_are_no_trouble(tmp_path:
         "reliability",
         "results",
         "risk_coverage",
+        "roc_precision_recall",
     }
     assert (tmp_path / "report.html").exists()
 

@@ -156,7 +156,7 @@ def _with_paired(
     # The images of the first run; if they can no longer be read, those of the next one.
     for base in chosen:
         try:
-            result = _paired(found, chosen, base, config, on_event)
+            result = _paired(found, chosen, base, config=config, on_event=on_event)
         except ResnetCliError as error:
             reasons.append(f"no paired test on the images of {found.letters[base]}: {error.message}")
             continue
@@ -185,7 +185,7 @@ def _basis(result: ComparisonResult, letter: str, unrecorded: Sequence[str]) -> 
 
 
 def _paired(
-    found: RunComparison, chosen: Sequence[int], base: int, config: CompareConfig, on_event: OnEvalEvent
+    found: RunComparison, chosen: Sequence[int], base: int, *, config: CompareConfig, on_event: OnEvalEvent
 ) -> ComparisonResult:
     """Evaluates the chosen runs on the images of one of them, and compares the first with each of the others."""
     # Imported here, since they load torch.

@@ -62,7 +62,9 @@ def invalid_value(error: pydantic.ValidationError, names: Mapping[str, str], fil
         reasons.append(f"or {listed}" if reasons else f"must be {'one of ' * (len(choices) > 1)}{listed}")
     value, name = str(first["input"]), names[field]
     where = f"{file}: {name}" if file else name
-    return ConfigError(f"{where} {value}: {', '.join(reasons)}", hint=_hint(first, value, choices, name, file))
+    return ConfigError(
+        f"{where} {value}: {', '.join(reasons)}", hint=_hint(first, value, choices, name=name, file=file)
+    )
 
 
 def unknown_name(name: str, known: Collection[str], message: str) -> ConfigError:
@@ -81,7 +83,7 @@ def _choices(error: ErrorDetails) -> list[str]:
     return re.findall("'([^']*)'", error["ctx"]["expected"]) if error["type"] == "literal_error" else []
 
 
-def _hint(error: ErrorDetails, value: str, choices: Collection[str], name: str, file: Path | None) -> str | None:
+def _hint(error: ErrorDetails, value: str, choices: Collection[str], *, name: str, file: Path | None) -> str | None:
     # 95 of 100, where a share from 0 to 1 is asked for.
     is_share = error["type"] in {"less_than", "less_than_equal"} and set(error["ctx"].values()) <= {0.5, 1}
     if is_share and re.fullmatch(r"[0-9]+(\.[0-9]+)?", value) and 1 < float(value) <= 100:

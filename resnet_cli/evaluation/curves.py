@@ -81,16 +81,16 @@ def ranking_curves(scores: Scores) -> RankingCurves:
         micro_areas = float(np.trapezoid(micro.true, micro.false)), _step_area(micro)
         roc = [
             _mean([_recall_at(one) for one in points.values()], areas.roc_auc),
-            _curve("micro average", "micro", micro.false, micro.true, micro_areas[0]),
+            _curve("micro average", "micro", micro.false, micro.true, area=micro_areas[0]),
         ]
         recalls = [
             _mean([_precision_at(one) for one in points.values()], areas.average_precision),
-            _curve("micro average", "micro", *_steps(micro), micro_areas[1]),
+            _curve("micro average", "micro", *_steps(micro), area=micro_areas[1]),
         ]
     for label in drawn:
         name, one = scores.classes[label], points[label]
-        roc.append(_curve(name, "class", one.false, one.true, float(areas.roc_auc[label]), label))
-        recalls.append(_curve(name, "class", *_steps(one), float(areas.average_precision[label]), label))
+        roc.append(_curve(name, "class", one.false, one.true, area=float(areas.roc_auc[label]), label=label))
+        recalls.append(_curve(name, "class", *_steps(one), area=float(areas.average_precision[label]), label=label))
     shares = [points[label].share for label in drawn]
     return RankingCurves(roc, recalls, len(known), float(np.mean(shares)) if shares else 0.0)
 
@@ -169,7 +169,7 @@ def _precision_at(points: _Points) -> NDArray[np.float64]:
 
 
 def _mean(curves: Sequence[NDArray[np.float64]], areas: NDArray[np.float64]) -> RankingCurve:
-    return _curve("macro average", "macro", _GRID, np.mean(curves, axis=0), mean_known(areas) or 0.0)
+    return _curve("macro average", "macro", _GRID, np.mean(curves, axis=0), area=mean_known(areas) or 0.0)
 
 
 def _curve(
@@ -177,6 +177,7 @@ def _curve(
     kind: CurveKind,
     x: NDArray[np.float64],
     y: NDArray[np.float64],
+    *,
     area: float,
     label: int | None = None,
 ) -> RankingCurve:

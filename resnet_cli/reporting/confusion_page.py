@@ -98,6 +98,7 @@ def cell_data(
     in_galleries: Collection[int],
     in_cells: Sequence[int],
     images: Sequence[Thumbnail],
+    *,
     link: Callable[[int], str] = lambda _: "",
 ) -> dict[str, Any]:
     """The data for the page's script: counts of cells, and their images.

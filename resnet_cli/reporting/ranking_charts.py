@@ -22,9 +22,15 @@ def ranking_charts(curves: RankingCurves) -> list[Chart]:
         return []
     share = curves.positives
     return [
-        _chart("ROC curves", "AUC", ("false positive rate", "true positive rate"), curves.roc, [(0, 0), (1, 1)]),
         _chart(
-            "Precision-recall curves", "AP", ("recall", "precision"), curves.precision_recall, [(0, share), (1, share)]
+            "ROC curves", "AUC", ("false positive rate", "true positive rate"), curves.roc, guessing=[(0, 0), (1, 1)]
+        ),
+        _chart(
+            "Precision-recall curves",
+            "AP",
+            ("recall", "precision"),
+            curves.precision_recall,
+            guessing=[(0, share), (1, share)],
         ),
     ]
 
@@ -34,6 +40,7 @@ def _chart(
     area_name: str,
     axes: tuple[str, str],
     curves: Sequence[RankingCurve],
+    *,
     guessing: list[tuple[float, float]],
 ) -> Chart:
     lines = [Line("ideal", "guessing", [guessing], [])]

@@ -100,7 +100,7 @@ class SingleLabelReport(SingleLabelCard, ReportKind[Evaluation]):
                 *_results(content, evaluation, values, found),
                 *last_sections(content, "top-1", "image"),
             ],
-            cell_data(evaluation, shown, in_cells, [images.cell(at) for at in in_cells], images.link)
+            cell_data(evaluation, shown, in_cells, [images.cell(at) for at in in_cells], link=images.link)
             | map_values(evaluation, found, images),
         )
 

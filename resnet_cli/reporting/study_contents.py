@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from resnet_cli.evaluation.comparing import AnyComparison
 from resnet_cli.evaluation.intervals import Interval
@@ -112,10 +112,11 @@ def _curve_chart(curve: LearningCurve) -> Chart:
         )
         for found in curve.forecasts
     ]
-    intervals = [
+    intervals: list[tuple[int, Interval, Role]] = [
         (step.num_images, Interval(1 - step.error.value, 1 - step.error.high, 1 - step.error.low), "val")
         for step in curve.steps
-    ] + [(found.num_images, found.score, "train") for found in curve.forecasts]
+    ]
+    intervals += [(found.num_images, found.score, "train") for found in curve.forecasts]
     return Chart(
         title=f"{score[0].upper()}{score[1:]} against the number of train images",
         summary="; ".join(dot.label for dot in (*measured, *expected)),
@@ -135,19 +136,14 @@ def _curve_chart(curve: LearningCurve) -> Chart:
             Line("train", "forecast", [], expected),
         ],
         error_bars=[
-            Span(place(num), 0.0, height(share.low), height(share.high) - height(share.low), role=_role(role))
+            Span(place(num), 0.0, height(share.low), height(share.high) - height(share.low), role=role)
             for num, share, role in intervals
         ],
     )
 
 
-def _role(name: str) -> Role:
-    return "train" if name == "train" else "val"
-
-
-def _image_ticks(sizes: Sequence[int], place: object) -> list[Tick]:
+def _image_ticks(sizes: Sequence[int], place: Callable[[float], float]) -> list[Tick]:
     """Numbers of images that are far enough from each other to be written side by side."""
-    assert callable(place)
     ticks: list[Tick] = []
     for size in sorted(set(sizes)):
         at = place(size)
