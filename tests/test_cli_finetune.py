@@ -64,8 +64,14 @@ def test_without_a_test_split_test_top1_is_null(photos: Path, tmp_path: Path) ->
     assert json.loads(result.stdout)["test_top1"] is None
 
 
-def test_a_plain_run_shows_figures_confusion_files_and_the_next_command() -> None:
-    result = run_cli("finetune", *SMALL, "--mode", "frozen", "--out", "mine")
+def test_a_plain_run_shows_figures_confusion_files_and_the_next_command_and_opens_its_report(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("resnet_cli.cli.opening.open_url", lambda url: not opened.append(url))  # type: ignore[func-returns-value]
+    result = run_cli("finetune", *SMALL, "--mode", "frozen", "--out", "mine", "--open")
+    assert opened == [(Path.cwd() / "mine" / "report.html").as_uri()]
+    assert run_cli("finetune", *SMALL, "--open", "--dry-run").exit_code == 2
     assert result.exit_code == 0, result.output
     for text in ("Results", "validation", "test", "Confusion", "mine/model.safetensors", "resnet-cli eval mine"):
         assert text in result.stdout

@@ -86,6 +86,10 @@ def finetune(
             "--dry-run", metavar="", help="Show the plan and its estimated cost, and stop.", rich_help_panel=RUN
         ),
     ] = False,
+    open_report: Annotated[
+        bool,
+        typer.Option("--open", metavar="", help="Open the report in the browser at the end.", rich_help_panel=RUN),
+    ] = False,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
     verbose: VerboseFlag = False,
@@ -96,6 +100,8 @@ def finetune(
             f"--data {moved_to} has no effect without --resume",
             hint=f"resnet-cli finetune {shlex.quote(moved_to)}, or --resume RUN --data {shlex.quote(moved_to)}",
         )
+    if open_report and dry_run:
+        raise ConfigError("--open has no effect with --dry-run: choose one")
     if not resume:
         # A bad value is refused before torch is loaded.
         resolve(FinetuneConfig, {**flags, "data": data}, config)
@@ -108,7 +114,11 @@ def finetune(
         from resnet_cli.commands.finetune import DryRun, Elsewhere, run_finetune
         from resnet_cli.training.launch import FinetuneRequest
 
-    switches = [name for name, given in (("--json", as_json), ("--quiet", quiet), ("--verbose", verbose)) if given]
+    switches = [
+        name
+        for name, given in (("--json", as_json), ("--quiet", quiet), ("--verbose", verbose), ("--open", open_report))
+        if given
+    ]
     request = FinetuneRequest(
         data=data,
         flags=flags,
@@ -129,6 +139,11 @@ def finetune(
     else:
         _show(outcome, quiet=quiet)
     if not isinstance(outcome, DryRun):
+        if open_report:
+            from resnet_cli.cli.opening import open_page
+
+            for result in outcome.results:
+                open_page(result.run.path / "report.html")
         outcome.check()
 
 
