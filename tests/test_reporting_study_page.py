@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -71,7 +74,15 @@ def test_a_comparison_has_every_model_with_its_interval(tmp_path: Path) -> None:
     found = [(name, make_evaluation(("cat", "dog"), 60, strength=at)) for name, at in (("<one>", 1.0), ("two", 9.0))]
     comparisons = [compare(found[0][1], found[1][1])]
     content = comparison_content(found, comparisons, data="pets, test split", letters=["A", "B"])
-    check(content, tmp_path, "<one>", "two", "A and B", "a difference")
+    check(content, tmp_path, "<one>", "two", comparisons[0].verdict("A", "B"), "a difference")
+
+
+def test_a_model_without_a_score_has_no_dot() -> None:
+    scores: Any = SimpleNamespace(main=("mAP", Interval(math.nan, 0.0, 1.0)), score=None, loss=0.7, num_images=3)
+    content = comparison_content([("pets-1", scores)], [], data="pets, test split", letters=["A"])
+    (chart,) = content.charts
+    assert not chart.lines[0].dots and not chart.error_bars
+    assert not any("nan" in text for text in (chart.summary, *content.tiles[0], *content.tables[0].rows[0]))
 
 
 def test_similar_images_stand_beside_their_query_and_unreadable_ones_have_a_placeholder(tmp_path: Path) -> None:

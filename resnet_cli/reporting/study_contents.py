@@ -253,10 +253,7 @@ def comparison_content(
         (f"{letters[0]}, {letter}", one.in_words(), "a difference" if one.is_distinguishable else "may be chance")
         for letter, one in zip(letters[1:], comparisons, strict=True)
     ]
-    sentences = [
-        f"{letters[0]} and {letter}: {one.in_words()}{'' if one.is_distinguishable else ', which may be chance'}."
-        for letter, one in zip(letters[1:], comparisons, strict=True)
-    ]
+    sentences = [f"{one.verdict(letters[0], letter)}." for letter, one in zip(letters[1:], comparisons, strict=True)]
     num = counted(found[0][1].num_images, "image")
     tiles = [
         StudyTile(share_or_dash(scores.score), f"{letter}: {shorten(name, 36)}", _interval_note(scores.main[1]))
@@ -292,10 +289,12 @@ def _comparison_chart(found: Sequence[tuple[str, Scores]], letters: Sequence[str
         return min(1.0, max(0.0, (value - bottom) / (top - bottom)))
 
     labels = [
-        f"{letter}, {name}: {score} {percent(one.value)}, {_interval_note(one)}"
-        for letter, (name, _), one in zip(letters, found, intervals, strict=True)
+        f"{letter}, {name}: {score} {share_or_dash(scores.score)}, {_interval_note(scores.main[1])}"
+        for letter, (name, scores) in zip(letters, found, strict=True)
     ]
-    dots = [Dot(x, height(one.value), label) for x, one, label in zip(places, intervals, labels, strict=True)]
+    # A model without a score, since no class has both positives and negatives, has no place on the axis.
+    shown = [at for at, (_, scores) in enumerate(found) if scores.score is not None]
+    dots = [Dot(places[at], height(intervals[at].value), labels[at]) for at in shown]
     return Chart(
         title=f"{score[0].upper()}{score[1:]} with 95 % intervals",
         summary="; ".join(labels),
@@ -304,8 +303,9 @@ def _comparison_chart(found: Sequence[tuple[str, Scores]], letters: Sequence[str
         y_ticks=y_ticks,
         lines=[Line("val", "", [], dots)],
         error_bars=[
-            Span(x, 0.0, height(one.low), height(one.high) - height(one.low))
-            for x, one in zip(places, intervals, strict=True)
+            Span(places[at], 0.0, height(one.low), height(one.high) - height(one.low))
+            for at, one in enumerate(intervals)
+            if at in shown
         ],
     )
 
