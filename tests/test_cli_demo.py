@@ -17,7 +17,7 @@ def test_the_contact_sheet_counts_all_test_images_and_names_every_mistake(tmp_pa
     num_right, num, wrong = demo._draw_sheet(full_run.run, tmp_path / "sheet.png")
     test = full_run.result.test
     assert test is not None and (num_right, num) == (int(test.is_right.sum()), test.num_images)
-    assert len(wrong) == num - num_right and all(" taken for " in text for text in wrong)
+    assert len(wrong) == num - num_right and all(" predicted as " in text for text in wrong)
     with Image.open(tmp_path / "sheet.png") as image:
         assert min(image.size) > 300
 

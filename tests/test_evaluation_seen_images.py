@@ -214,7 +214,7 @@ def test_a_part_of_the_data_set_is_recognized(tmp_path: Path) -> None:
     # What chose the checkpoint is better than nothing, and it is said.
     images = chosen(model, tmp_path / "moved" / "val")
     assert (images.split, images.owner, len(images.items)) == ("val", model.path, 6)
-    assert "it chose the checkpoint (epoch 3)" in images.trust_note(model, 3)
+    assert "it chose the checkpoint (epoch 3)" in images.trust_note(model, "epoch 3")
     with pytest.raises(
         DataError, match=r"no image is left to evaluate on.*20 images that the model was trained"
     ) as caught:
@@ -251,7 +251,7 @@ def test_a_split_that_is_asked_for_is_that_of_the_run(
     data.rename(tmp_path / "moved")
     images = chosen(model, tmp_path / "moved", split=split)
     assert (images.split, len(images.items)) == (split, number) and names(images) == split_names(model, split)
-    assert note in images.trust_note(model, 1) and not seen(images).num_left_out
+    assert note in images.trust_note(model, "epoch 1") and not seen(images).num_left_out
 
 
 def test_seen_images_are_scored_apart_or_included_on_request(data: Path, model: Untrained) -> None:
@@ -260,7 +260,7 @@ def test_seen_images_are_scored_apart_or_included_on_request(data: Path, model: 
     assert "scored separately" in seen(apart).sentence and seen(apart).num_left_out == 0
     everything = chosen(model, data, seen="include")
     assert (len(everything.items), everything.split, everything.owner) == (40, "all", None)
-    assert "trained on 32 of them" in everything.trust_note(model, 1) and not seen(everything).sentence
+    assert "trained on 32 of them" in everything.trust_note(model, "epoch 1") and not seen(everything).sentence
     with pytest.raises(DataError, match="no image is left"):
         chosen(model, data, split="train", seen="skip")
 

@@ -230,7 +230,7 @@ def _show_sheet(run: Path, path: Path) -> None:
 
 
 def _draw_sheet(run: Path, path: Path) -> tuple[int, int, list[str]]:
-    """Writes the sheet; returns the number of right images, of all images, and what each wrong one was taken for."""
+    """Writes the sheet; returns the number of right images, of all images, and what each wrong one was predicted as."""
     import numpy as np
 
     from resnet_cli.evaluation.evaluate import evaluate
@@ -258,7 +258,7 @@ def _draw_sheet(run: Path, path: Path) -> tuple[int, int, list[str]]:
         f"resnet-cli demo, {run}",
     )
     plot_predictions(tiles, path, heading, columns=COLUMNS)
-    mistakes = [f"{names[found.labels[at]]} taken for {names[predicted[at]]}" for at in wrong]
+    mistakes = [f"{names[found.labels[at]]} predicted as {names[predicted[at]]}" for at in wrong]
     return num_right, len(items), mistakes
 
 

@@ -230,7 +230,10 @@ def _predict(
 ) -> tuple[Scores, str]:
     """The scores, and a note on how far they can be trusted."""
     items = images.items_for(model)
-    note = images.trust_note(model, best_epoch=model.provenance.get("best", {}).get("epoch", "?"))
+    best = model.provenance.get("best", {})
+    # L-BFGS chooses among penalties, whose numbers are no epochs.
+    is_penalty = best.get("l2") is not None and best.get("epoch") != 0
+    note = images.trust_note(model, "penalty of the head" if is_penalty else f"epoch {best.get('epoch', '?')}")
     if config.threshold is not None:
         note += f"; threshold {percent(config.threshold)} for all classes"
     if config.tta == "flip":

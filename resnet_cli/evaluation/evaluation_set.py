@@ -90,18 +90,17 @@ class EvaluationSet:
         """What the labels of the data mean for a multi-label model; empty if there is nothing to say."""
         return alignment_note(self.dataset, model)
 
-    def trust_note(self, model: Known, best_epoch: object) -> str:
+    def trust_note(self, model: Known, chosen: str) -> str:
         """A sentence fragment on how far the metrics can be trusted.
 
         Args:
             model: The model that is evaluated.
-            best_epoch: The epoch that its validation split selected, for the text.
+            chosen: What its validation split chose, such as ``epoch 3``.
         """
         is_own = self.is_own_of(model)
         if is_own and self.split == "val":
             return (
-                f"validation split; it chose the checkpoint (epoch {best_epoch}), so expect slightly lower accuracy on "
-                "new images"
+                f"validation split; it chose the checkpoint ({chosen}), so expect slightly lower accuracy on new images"
             )
         if is_own and self.split == "test":
             return "test split; it did not choose the checkpoint, the validation split did"
