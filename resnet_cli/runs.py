@@ -7,6 +7,7 @@ import dataclasses
 import io
 import itertools
 import json
+import os
 import shlex
 import shutil
 import time
@@ -247,7 +248,7 @@ def find_run_folder(model_path: Path | None) -> Path | None:
 
 def is_run(folder: Path) -> bool:
     """Whether a folder is that of a run, finished or not."""
-    return (folder / "config.yaml").is_file() and (folder / "split.csv").is_file()
+    return os.path.isfile(folder / "config.yaml") and os.path.isfile(folder / "split.csv")
 
 
 def read_run_config(folder: Path) -> FinetuneConfig:

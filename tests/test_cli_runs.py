@@ -250,6 +250,18 @@ def test_removing_a_run_moves_latest_and_keeps_everything_else(runs: Path, full_
     assert not os.path.lexists(LATEST) and sorted(os.listdir(runs)) == ["elsewhere"]
 
 
+def test_an_empty_name_is_not_the_run_that_the_user_is_in_and_an_endless_one_is_an_error(
+    runs: Path, full_run: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(copy_of(full_run, runs / "a"))
+    for words in (("runs", "rm", "--yes"), ("runs", "show"), ("export",), ("predict", "x.png", "--model")):
+        refused = run_cli(*words, "")
+        assert refused.exit_code == 2 and "is empty" in refused.stderr
+    for words in (("runs",), ("runs", "show"), ("runs", "rm", "--yes"), ("finetune", "--resume")):
+        assert run_cli(*words, "x" * 5000).exit_code == 2
+    assert (runs / "a" / "model.safetensors").exists()
+
+
 def test_what_can_be_resumed_or_is_training_needs_force(runs: Path, full_run: Trained) -> None:
     copy_of(full_run, runs / "stopped", without=("metrics.json",))
     copy_of(full_run, runs / "busy")

@@ -154,7 +154,7 @@ def test_a_signal_ends_with_its_code_and_says_what_is_kept_and_how_to_go_on(
     assert process.returncode == code
     assert stdout == ""
     assert "Traceback" not in stderr
-    assert "interrupted; kept run/model.safetensors, the best of " in stderr
+    assert "interrupted; kept run/model.safetensors (epoch " in stderr
     assert "continue with: resnet-cli finetune --resume run" in stderr
     found = read_newest(here / "run" / "checkpoints")
     assert found and found[0].values["num_steps"] >= 2
@@ -235,7 +235,7 @@ def test_sigterm_outside_of_the_epochs_ends_with_143(here: Path, task: str, flag
 def test_ctrl_c_before_the_first_epoch_leaves_nothing(here: Path) -> None:
     with start(PLAIN, *LONG) as process:
         assert process.stderr
-        lines_until(process.stderr, "seed")
+        lines_until(process.stderr, "Plan")
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130

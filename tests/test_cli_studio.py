@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
 import time
 import zipfile
@@ -178,6 +179,10 @@ def test_one_training_at_a_time_and_a_killed_or_cancelled_one_is_survived(live: 
     assert live.ask("POST", "/api/cancel", {}).json["job"]["state"] in {"stopping", "stopped"}
     assert live.wait()["state"] == "stopped"
     assert not list((live.studio.root / project / "runs").glob("[0-9]*"))
+    # The process for the next command takes seconds to start, in which the project goes.
+    assert live.ask("POST", jobs, {"kind": "inspect"}).status == 202
+    shutil.rmtree(live.studio.root / project)
+    assert live.wait()["state"] == "failed" and "No such file" in live.job()["message"]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from resnet_cli.cli.options import JsonFlag, QuietFlag, VerboseFlag
 from resnet_cli.cli.takes import Flags, examples, takes
 from resnet_cli.config.base import resolve
 from resnet_cli.config.finetune import RUN, FinetuneConfig
-from resnet_cli.errors import ConfigError
+from resnet_cli.errors import ConfigError, Interrupted
 from resnet_cli.system.latest import follow_latest
 from resnet_cli.text import duration
 
@@ -137,7 +137,11 @@ def finetune(
     elif isinstance(outcome, DryRun):
         _show_dry_run(outcome, quiet=quiet)
     else:
-        _show(outcome, quiet=quiet)
+        try:
+            _show(outcome, quiet=quiet)
+        except KeyboardInterrupt as interrupt:
+            kept = ", ".join(str(result.run.path) for result in outcome.results)
+            raise Interrupted(f"finished: {kept}", signal=getattr(interrupt, "signal", None)) from None
     if not isinstance(outcome, DryRun):
         if open_report:
             from resnet_cli.cli.opening import open_page

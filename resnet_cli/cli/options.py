@@ -16,11 +16,15 @@ def the_model(argument: str | None, flag: str | None) -> str:
     """The model that is named by the argument or by the flag, else the newest run.
 
     Raises:
-        ConfigError: Both are given.
+        ConfigError: Both are given, or an empty name.
     """
     if argument is not None and flag is not None:
         raise ConfigError(f"{argument} and --model {flag}: choose one", hint=f"leave out --model {flag}")
-    return follow_latest(argument or flag or str(LATEST))
+    named = flag if argument is None else argument
+    if named == "":
+        # The newest run in its place would be a silent surprise.
+        raise ConfigError("MODEL is empty", hint="give a model, or leave it out; is a shell variable unset?")
+    return follow_latest(named or str(LATEST))
 
 
 def _note_json(ctx: typer.Context, value: bool) -> bool:

@@ -88,7 +88,7 @@ def list_(
     """
     from resnet_cli.commands.run_list import list_runs
 
-    if folder is not None and not folder.exists() and str(folder) in _SYNONYMS:
+    if folder is not None and str(folder) in _SYNONYMS and not folder.exists():
         meant = _SYNONYMS[str(folder)]
         raise ConfigError(f"runs {folder}: no such command", hint=f"did you mean: resnet-cli runs {meant}")
     found = list_runs(folder)

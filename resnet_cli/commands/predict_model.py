@@ -49,6 +49,9 @@ OnEvent: TypeAlias = Callable[[Event], None]
 
 def name_model(config: PredictConfig) -> PredictConfig:
     """The config with the model that ``--model`` means at this moment; without it that of ``runs/latest``, if any."""
+    if config.model == "":
+        # The newest run in its place would be a silent surprise.
+        raise ConfigError("--model is empty", hint="give a model, or leave it out; is a shell variable unset?")
     if config.model is None and not os.path.lexists(LATEST):
         return config
     return config.model_copy(update={"model": resolve_model(config.model or LATEST)})

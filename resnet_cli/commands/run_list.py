@@ -144,7 +144,7 @@ def list_runs(folder: Path | None = None) -> RunList:
     Raises:
         ConfigError: There is no such folder.
     """
-    if folder is not None and not user_path(folder).is_dir():
+    if folder is not None and not os.path.isdir(user_path(folder)):
         raise ConfigError(f"{folder}: no such folder", hint="list the runs of this folder: resnet-cli runs")
     top = RUNS if folder is None else user_path(folder)
     if is_run_like(top):
@@ -302,15 +302,18 @@ def find_run(spec: str | os.PathLike[str]) -> Path:
     Raises:
         ConfigError: There is no such run.
     """
+    if not os.fspath(spec):
+        # As a path it would be the current folder, which may be a run.
+        raise ConfigError("RUN is empty", hint="is a shell variable unset?")
     for path in (user_path(spec), RUNS / spec):
         real = real_path(path)
-        if real.name == _MODEL and real.is_file():
+        if real.name == _MODEL and os.path.isfile(real):
             real = real.parent
         if is_run_like(real):
             return real
     if user_path(spec) in {LATEST, Path(LATEST.name)} and os.path.lexists(LATEST):
         raise ConfigError(f"{spec}: it points to a run that does not exist", hint="list the runs: resnet-cli runs")
-    if user_path(spec).is_dir():
+    if os.path.isdir(user_path(spec)):
         raise ConfigError(f"{spec}: not a run folder", hint="list the runs: resnet-cli runs")
     names = [str(path.relative_to(RUNS)) for path in run_folders(RUNS)]
     close = difflib.get_close_matches(user_path(spec).name, names, n=1)

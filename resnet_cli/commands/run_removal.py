@@ -71,13 +71,15 @@ def foreign_names(folder: Path) -> list[str]:
 
 def _folders_of(spec: str) -> list[Path]:
     typed = user_path(spec)
+    if not spec:
+        return [find_run(spec)]
     for path in (typed, RUNS / spec):
-        if path.is_symlink() and path.name != LATEST.name and path.is_dir():
+        if os.path.islink(path) and path.name != LATEST.name and os.path.isdir(path):
             raise ConfigError(
                 f"{path} is a link to {os.path.realpath(path)}",
                 hint=f"name the run itself, or remove the link: rm {shlex.quote(str(path))}",
             )
-        if path.is_dir() and not is_run_like(real_path(path)):
+        if os.path.isdir(path) and not is_run_like(real_path(path)):
             # The runs of several seeds, if there is nothing else in their folder.
             inner = list(run_folders(path))
             if inner and sorted(one.name for one in inner) == sorted(os.listdir(path)) and _are_seeds(inner):

@@ -103,7 +103,7 @@ def find_similar(
                 on_progress(before + done)
 
             features = extract_features(model.network, good, model.preprocess, compute, on_progress=of_all)
-            cosines = asked @ unit_rows(features.numpy()).T  # [queries x images]
+            cosines = np.clip(asked @ unit_rows(features.numpy()).T, -1, 1)  # [queries x images]
             paths = [_real_path(item) for item in good]
             for row, heap in enumerate(best):
                 for column in np.argsort(-cosines[row], kind="stable")[: topk + 1].tolist():

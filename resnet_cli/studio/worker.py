@@ -50,8 +50,12 @@ def main() -> None:
                 sender.send(end="stopped", message="")
             else:
                 call, folder = Call.from_json(line)
-                os.chdir(folder)
-                carry_out(call, sender)
+                try:
+                    os.chdir(folder)
+                except OSError as error:
+                    sender.send(end="failed", message=f"{folder} cannot be opened: {error.strerror}", code="disk")
+                else:
+                    carry_out(call, sender)
             orders.num_done += 1
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnet_cli.history import EpochRecord, selection_key
+from resnet_cli.history import EpochRecord, kept_text, selection_key
 from resnet_cli.runs import RunFolder, list_checkpoints
 from resnet_cli.training.checkpoint import Checkpoint, prune, require_same_inputs, write_checkpoint
 from resnet_cli.training.environment import changes_since
@@ -108,9 +108,8 @@ class Checkpointer:
         """Writes the best model; returns a sentence that says what is kept."""
         assert self.best is not None
         self.save_model()
-        num = history[-1].epoch
-        which = f"the best of {num} epochs" if num else "the head from before the first epoch"
-        kept = f"kept {self._folder.model_path}, {which} (validation {self.best.val_text})"
+        which = kept_text(history).removeprefix("kept ")
+        kept = f"kept {self._folder.model_path} ({which}, validation {self.best.val_text})"
         has_checkpoint = bool(list_checkpoints(self._folder.checkpoints_path))
         return f"{kept}; {self._folder.continue_with}" if has_checkpoint else kept
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,7 +43,7 @@ def find_run(path: Path | None) -> RunFolder:
     path = real_path(path)
     if path.name == MODEL_FILE:
         path = path.parent
-    if (path / JOURNAL).is_file() and not (path / "split.csv").is_file():
+    if os.path.isfile(path / JOURNAL) and not os.path.isfile(path / "split.csv"):
         if is_open(path / JOURNAL):
             raise being_trained(path)
         raise ConfigError(
