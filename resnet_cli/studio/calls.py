@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shlex
@@ -14,7 +15,7 @@ from resnet_cli.config.eval import EvalConfig
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.config.inspect import InspectConfig
-from resnet_cli.errors import ConfigError
+from resnet_cli.errors import ConfigError, DiskError
 from resnet_cli.studio.project import Project
 from resnet_cli.system.paths import make_dir
 
@@ -124,7 +125,9 @@ def resume_call(project: Project, run: str) -> Call:
 def audit_call(project: Project, settings: Settings, run: str) -> Call:
     """Checks the labels of all images with the features of a run."""
     words = (f"runs/{project.run(run).path.name}", "images")
-    make_dir(project.path / "labels")
+    # This is also asked only to show the command, which a full disk must not prevent.
+    with contextlib.suppress(DiskError):
+        make_dir(project.path / "labels")
     out = project.new_path("labels", ".csv")
     return Call("eval", words, {"label_audit": True, "out": out} | settings.flags())
 
