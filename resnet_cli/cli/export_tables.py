@@ -45,8 +45,8 @@ def parity_tables(parity: Parity) -> list[RenderableType]:
         remark = "" if parity.is_novelty_close else "  differs"
         figures.add_row("novelty, largest difference", "", f"{parity.max_novelty_difference:.1e}{remark}")
     about = f"{printable(parity.data)}; model in torch and file on this machine's CPU, preprocessing included"
-    # A caption would be as narrow as the table.
-    blocks: list[RenderableType] = [groups, figures, *(Text(text, "dim") for text in (about, parity.caveat) if text)]
+    # A caption would be as narrow as the table; sentences without a style are wrapped between words.
+    blocks: list[RenderableType] = [groups, figures, *(text for text in (about, parity.caveat) if text)]
     if parity.differences:
         table = plain_table("Different predictions", "image", "model", "file")
         for found in parity.differences:
