@@ -191,6 +191,7 @@ def _show_result(result: FinetuneResult) -> None:
     output.show(
         result_table(result),
         *retention_lines(result),
+        "",
         *tables_for(final).mistakes(final, width=width, where=f" on the {split} split"),
         files_block(f"Written in {duration(result.seconds)}", written, width=width),
         files_block("Next", follow, width=width),
