@@ -56,7 +56,7 @@ def demo(
         "The images are 1,797 real scans of handwritten digits (UCI, bundled with scikit-learn)."
     )
     machine = _machine_flags()
-    _say(f"It will take about {_expected_time()} on this machine, as it is used now.")
+    _say(f"It will take about {_expected_time()} on this machine at its current load.")
     start = _starting_weights(offline=offline)
     old, new = folder / "digits-0-4", folder / "digits-5-9"
     _title("1. The first task: train a ResNet-50 on digits 0 to 4")
