@@ -68,11 +68,6 @@ VARIABLES: Mapping[str, Shade] = {
 }
 
 
-def series_color(index: int) -> Shade:
-    """The color of the class or model at this place; after the last color it begins again with the first."""
-    return SERIES[index % len(SERIES)]
-
-
 def css() -> str:
     """The palette as CSS variables: light, dark where the browser prefers it, and light on paper."""
     light = " ".join(f"--{name}: {shade.light};" for name, shade in VARIABLES.items())

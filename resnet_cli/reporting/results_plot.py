@@ -19,7 +19,6 @@ from resnet_cli.text import counted
 WIDTH_IN, HEIGHT_IN = 13.6, 7.65
 _CHARTS_IN, _MATRIX_IN = 4.1, 4.55
 _SIDE_IN, _COLUMNS, _ROWS = 1.4, 3, 3
-_TITLE_PT = 11.0
 
 
 def plot_results(content: ReportContent, shown: ShownPredictions, path: Path) -> None:
