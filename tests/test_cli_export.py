@@ -48,10 +48,10 @@ WAITING = """
 import sys, time
 from resnet_cli.commands import export
 check = export.check
-def wait(*arguments):
+def wait(*arguments, **options):
     print("written", file=sys.stderr, flush=True)
     time.sleep(60)
-    return check(*arguments)
+    return check(*arguments, **options)
 export.check = wait
 from resnet_cli.cli import main
 main()

@@ -343,7 +343,7 @@ def test_a_run_that_is_stopped_says_how_to_go_on(
         (("--output", "out", "--device", "mps"), "use auto, cpu or cuda"),
         (("--output", "out", "--precision", "int8"), "--precision int8 is not available with --engine ray"),
         (("--output", "images"), "holds files that are not parts"),
-        (("--output", "out", "--embeddings", "out"), "--embeddings out is also --output"),
+        (("--output", "out", "--embeddings", "out"), "--embeddings out is also --out"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

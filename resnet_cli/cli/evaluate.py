@@ -121,6 +121,8 @@ def show_evaluation(result: EvalResult, *, as_json: bool, quiet: bool, is_short:
         output.note("all tables: --verbose" + (", or the report" if result.report else ""))
     if result.written:
         output.show(files_block("Written", result.written, width=width))
+    if is_short and result.model:
+        output.note(f"next: resnet-cli predict photo.jpg --model {shlex.quote(result.model)}")
 
 
 def show_comparison(result: ComparisonResult, *, as_json: bool, quiet: bool) -> None:

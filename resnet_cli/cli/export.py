@@ -53,13 +53,19 @@ def export(
         from resnet_cli.system.events import Status, WorkDone
 
     checked: list[Parity] = []
+
+    def on_parity(parity: Parity) -> None:
+        checked.append(parity)
+        if config.push is not None and parity.passed and not quiet:
+            output.note(f"pushing to {config.push}")
+
     try:
         with ProgressView(quiet=quiet) as view:
             on_work, on_status = lambda *work: view(WorkDone(*work)), lambda text: view(Status(text))
             if config.benchmark:
                 found = compare_formats(source, config, on_work=on_work, on_status=on_status)
             else:
-                result = run_export(source, config, on_work=on_work, on_status=on_status, on_parity=checked.append)
+                result = run_export(source, config, on_work=on_work, on_status=on_status, on_parity=on_parity)
     finally:
         # Below the bars, which no longer move then; also if the file is rejected.
         if checked and not quiet:

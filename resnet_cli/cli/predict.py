@@ -93,6 +93,8 @@ def predict(
         if not quiet:
             show_result(result, config)
         show_unfamiliar(result, config)
+        if not quiet and sys.stdout.isatty() and config.format is None and config.output is None:
+            output.note("next: add --out predictions.csv to save them, or resnet-cli export for other programs")
         num_failed = result.num_failed
     if num_failed:
         raise typer.Exit(EXIT_SOME_UNREADABLE)

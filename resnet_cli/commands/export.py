@@ -159,7 +159,7 @@ def export(
         sha256 = sha256_of(max(files, key=lambda file: file.stat().st_size))
     pushed = None
     if push is not None:
-        on_status(f"pushing to {config.push}")
+        on_status("uploading")
         pushed = push.upload(
             out, name=job.file_name(), num_bytes=num_bytes, sha256=sha256, metadata=job.metadata, parity=parity
         )
