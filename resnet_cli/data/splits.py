@@ -52,7 +52,7 @@ def complete_splits(
     is_chosen = part_of > 0
     split_of[blocks.members[is_chosen]] = len(items.splits) - 1 + part_of[is_chosen]
     items = items.with_splits([*items.splits, *parts], split_of)
-    share = f"{val_fraction:.0%} of each class"
+    share = f"{100 * val_fraction:.0f} % of each class"
     note = f"{share} for validation" + (f", {share} for test" if holdout_test else ", taken from train")
     grouped = ", groups kept together" if items.has_groups else ""
     split = dataclasses.replace(dataset, items=items, split_note=f"{note} (split seed {seed}{grouped})")

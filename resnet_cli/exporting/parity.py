@@ -21,6 +21,7 @@ from resnet_cli.exporting.decisions import DECISIONS, Decisions, fit_thresholds
 from resnet_cli.model.output import ModelOutput
 from resnet_cli.prediction import Predictor
 from resnet_cli.system.events import OnStatus, Progress, no_status
+from resnet_cli.text import percent
 
 #: Largest difference of a probability, by precision; for int8 only the accuracy counts.
 TOLERANCE: dict[FilePrecision, float] = {"fp32": 1e-3, "fp16": 2e-2, "int8": 1.0}
@@ -142,7 +143,7 @@ class Parity:
         failed = [check for check in self.checks if not check.passed]
         reasons = [
             f"{check.name}: largest difference {check.max_difference:.2g}, {self.decisions.same} for "
-            f"{check.agreement:.2%}"
+            f"{percent(check.agreement)}"
             for check in failed
         ]
         if not self.is_novelty_close:

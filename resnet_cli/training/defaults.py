@@ -229,7 +229,7 @@ def choose_fit(aspects: Sequence[float]) -> tuple[Fit, str]:
         return "crop", ""
     return (
         "pad",
-        f"the images are {typical:.1f} times as long as wide: a square crop would lose {1 - 1 / typical:.0%}",
+        f"the images are {typical:.1f} times as long as wide: a square crop would lose {100 * (1 - 1 / typical):.0f} %",
     )
 
 
