@@ -70,6 +70,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_an_export_stays_with_the_run_that_was_the_latest_when_it_started(runs: Path, commands: CommandServer) -> None:
     command = commands.stopped("evaluate", "export", "--json")
     before = content(runs / "b")

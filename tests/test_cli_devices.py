@@ -42,6 +42,7 @@ def events(run: Path) -> Iterator[str]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="TorchElastic is not for Windows")
+@pytest.mark.slow
 def test_two_processes_give_one_run_and_one_result_and_keep_their_exit_code(here: Path, photos: Path) -> None:
     data = shutil.copytree(photos, here / "data")
     # What is learnt is wrong in the test split.

@@ -94,6 +94,7 @@ def test_a_plain_eval_shows_the_most_important_numbers(full_run: Trained) -> Non
     assert "all tables: --verbose\n" in result.stderr
 
 
+@pytest.mark.slow
 def test_show_draws_the_plot_of_the_results(full_run: Trained, tmp_path: Path) -> None:
     screen = on_terminal("eval", full_run.run, "--show", "--out", tmp_path / "report", env={"TERM": "foot"})
     assert screen.code == 0, screen.stderr

@@ -132,6 +132,7 @@ def test_kill_9_during_a_finetune_leaves_a_model_that_loads_or_none(here: Path) 
     assert load_model(model).classes == ("0", "1")
 
 
+@pytest.mark.slow
 def test_kill_9_before_the_first_save_leaves_no_model(here: Path) -> None:
     with start(PLAIN, *LONG) as process:
         assert process.stderr
@@ -142,7 +143,9 @@ def test_kill_9_before_the_first_save_leaves_no_model(here: Path) -> None:
 
 
 @narrow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_signal_ends_with_its_code_and_says_what_is_kept_and_how_to_go_on(
     here: Path, number: signal.Signals, code: int
 ) -> None:

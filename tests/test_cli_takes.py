@@ -110,6 +110,7 @@ def test_the_shell_offers_data_sets_runs_weights_and_files(tmp_path: Path, monke
     assert "runs/pets/" in complete_model("") and "imagenet-v1" in complete_model("imagenet")
 
 
+@pytest.mark.slow
 def test_the_model_can_be_named_by_argument_or_flag_and_not_by_both() -> None:
     for command, more in (("export", []), ("serve", []), ("eval", ["digits"])):
         by_argument, by_flag = (run_cli(command, *words, *more).stderr for words in (["a.pth"], ["--model", "a.pth"]))

@@ -233,6 +233,7 @@ def test_no_groups_are_as_good_as_none_named() -> None:
     assert after.counts()["val"] == [4, 4]
 
 
+@pytest.mark.slow
 def test_fifty_thousand_images_in_ten_thousand_groups_are_no_problem() -> None:
     """Quadratic work would take hours."""
     members = [(index % 4, f"group {index // 5}") for index in range(50_000)]

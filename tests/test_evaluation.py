@@ -165,7 +165,7 @@ def test_of_five_classes_there_is_no_top5_since_all_are_among_them() -> None:
 
 
 def test_json_has_the_promised_keys() -> None:
-    values = scored(np.full((2, 5), 0.2, dtype=np.float32), np.array([0, 1])).to_dict()
+    values = scored(np.full((2, 6), 1 / 6, dtype=np.float32), np.array([0, 1])).to_dict()
     figures = {"top1", "top5", "loss", "macro", "weighted", "per_class", "confusion"}
     more = {"balanced_accuracy", "kappa", "mcc", "roc_auc", "average_precision", "brier", "ece", "intervals"}
     trust = {"calibration", "risk_coverage", "unfamiliar", "slices"}
@@ -174,11 +174,11 @@ def test_json_has_the_promised_keys() -> None:
     assert set(values["intervals"]) == named
     assert set(values["calibration"]) == {"temperature", "chance_ece", "before", "after"}
     assert len(values["calibration"]["after"]["bins"]) == 15
-    assert list(values["per_class"]) == [f"class {index}" for index in range(5)]
+    assert list(values["per_class"]) == [f"class {index}" for index in range(6)]
     assert set(values["macro"]) == {"precision", "recall", "f1", "support"}
     ranks = {"recall_interval", "roc_auc", "average_precision"}
     assert set(values["per_class"]["class 0"]) == set(values["macro"]) | ranks
-    assert [len(row) for row in values["confusion"]] == [5] * 5
+    assert [len(row) for row in values["confusion"]] == [6] * 6
 
 
 def test_head_probs_add_up_to_one_whatever_the_slice(monkeypatch: pytest.MonkeyPatch) -> None:

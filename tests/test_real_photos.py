@@ -56,6 +56,7 @@ def test_photos_of_other_things_are_marked_as_unlike_the_training_images(
     assert {one.label for one in churches} <= {"ants", "bees"} and sum(bool(one.is_unfamiliar) for one in churches) >= 8
 
 
+@pytest.mark.slow
 def test_photos_of_a_training_are_recognized_after_they_were_moved_or_made_smaller(
     assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -156,6 +156,7 @@ def test_cells_are_wide_enough_for_their_counts(tmp_path: Path, plots: list[Plot
     assert len(counts) == 10 and max(text.get_window_extent().width for text in counts) < cell
 
 
+@pytest.mark.slow
 def test_right_and_wrong_cells_have_the_colors_of_the_page_and_a_single_mistake_among_many_is_visible(
     tmp_path: Path,
 ) -> None:

@@ -84,7 +84,10 @@ def test_a_run_holds_everything_that_it_promises(kind: str, request: pytest.Fixt
     names = {path.relative_to(trained.run).as_posix() for path in trained.run.rglob("*") if path.is_file()}
     # Other tests may have evaluated it.
     names = {name for name in names if not name.startswith("eval/")}
-    names_of_plots = ("confusion", "curves", "predictions", "reliability", "risk_coverage")
+    names_of_plots = (
+        *("confusion", "curves", "predictions", "reliability", "results"),
+        *("risk_coverage", "roc_precision_recall"),
+    )
     plots = {f"plots/{name}.png" for name in names_of_plots} | {"report.html", "model_card.md", "confusion.csv"}
     # One checkpoint, for a training that is to be extended.
     checkpoint = f"checkpoints/step-{len(trained.result.history) * trained.result.plan.steps_per_epoch:09d}.safetensors"

@@ -153,8 +153,10 @@ def test_from_a_dropped_folder_to_a_prediction(visit: Visit, live: LiveStudio, p
 
 def test_classes_are_made_filled_and_changed_by_keyboard(visit: Visit, live: LiveStudio) -> None:
     page = visit.page
+    page.get_by_role("heading", name="my-images").wait_for()
     page.get_by_role("button", name="Add a class").focus()
     page.keyboard.press("Enter")
+    page.get_by_role("dialog").wait_for()
     page.keyboard.type("cat")
     page.keyboard.press("Enter")
     page.get_by_text("The class cat is there").wait_for()

@@ -23,9 +23,30 @@ SWITCHED_OFF = {"onnxruntime", "openvino", "huggingface_hub", "mlflow", "ray", "
 #: Libraries that use no network unless they are told to. Their source was searched for it.
 SILENT = {
     *("IPython", "PIL", "aiohttp", "backports", "compression", "filelock", "fsspec", "h5py", "jinja2", "markupsafe"),
-    *("matplotlib", "numpy", "onnx", "openpyxl", "platformdirs", "prometheus_client", "pyarrow", "pydantic", "pydicom"),
-    *("python_multipart", "rich", "safetensors", "scipy", "sklearn", "starlette", "torch", "torchvision", "tqdm"),
-    *("typer", "uvicorn", "yaml"),
+    *(
+        "matplotlib",
+        "numpy",
+        "onnx",
+        "openpyxl",
+        "platformdirs",
+        "prometheus_client",
+        "pyarrow",
+        "pydantic",
+        "pydantic_core",
+    ),
+    *(
+        "pydicom",
+        "python_multipart",
+        "rich",
+        "safetensors",
+        "scipy",
+        "sklearn",
+        "starlette",
+        "torch",
+        "torchvision",
+        "tqdm",
+    ),
+    *("threadpoolctl", "typer", "uvicorn", "yaml"),
 }
 
 

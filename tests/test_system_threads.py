@@ -46,6 +46,7 @@ def test_a_container_limits_the_threads(
     assert threads.num_threads() == (limit or 64)
 
 
+@pytest.mark.slow
 def test_torch_respects_the_limit_unless_it_is_told_how_many(tmp_path: Path) -> None:
     (tmp_path / "cpu.max").write_text("100000 100000")
     program = (

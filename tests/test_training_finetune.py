@@ -193,6 +193,7 @@ def test_a_finetune_starts_from_the_head_of_its_probe(full_run: Trained, monkeyp
     assert (after.val_loss, after.val_top1) == pytest.approx((probe.val_loss, probe.val_top1), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_stages_that_are_not_named_come_through_a_run_bit_by_bit(full_run: Trained) -> None:
     values = {**TINY, "data": str(full_run.photos), "weights": str(full_run.run), "mode": "full", "epochs": 2}
     result = finetune(**values, unfreeze="layer4", lr=0.01, batch_size=8, batchnorm="train", augment="none")
