@@ -95,6 +95,8 @@ def _on_terminal(words: Sequence[str], home: Path, env: dict[str, str]) -> Scree
         ["resnet-cli", *words], cwd=home, env=env, stdin=terminal, stdout=terminal, stderr=terminal
     )
     os.close(terminal)
+    # The tour asks whether to open its report.
+    os.write(chief, b"n\n")
     written = bytearray()
     # Reading fails when the last process has closed the terminal.
     with contextlib.suppress(OSError):
