@@ -109,6 +109,7 @@ def list_(
     output.show(runs_table(found.runs, width=output.stdout().width))
     problems = [f"{run.path}: {problem}" for run in found.runs for problem in run.problems]
     output.warn_each(problems)
+    output.note(f"next: resnet-cli runs show {shlex.quote(str(found.runs[0].path))}")
 
 
 @runs.command("show")
