@@ -3,7 +3,7 @@
 import { make } from "./answers.js";
 import { setUpCamera } from "./camera.js";
 import { batchesOf, filesOf, isArchive } from "./files.js";
-import { api, at, failure, get, keepingFocus, post, showCommand, sentence, state, thumb, ask } from "./server.js";
+import { api, at, failure, get, keepingFocus, post, ready, showCommand, sentence, state, thumb, ask } from "./server.js";
 
 const READABLE = at("try-input").accept.split(",");
 const SHOWN = 12;
@@ -52,6 +52,7 @@ const askName = (title, yes) => new Promise((done) => {
 export { askName };
 
 const addClass = async () => {
+  await ready();
   const name = await askName("What do the images of the new class show?", "Add the class");
   if (name === null) return;
   if (await change({ change: "add-class", name })) {
@@ -141,6 +142,7 @@ const sendArchive = async (file) => {
 
 /* Takes files: to `label` if there is one, else to the class that the innermost folder of each names. */
 const take = async (found, label = null) => {
+  await ready();
   for (const { file } of found.filter((one) => isArchive(one.file))) await sendArchive(file);
   const rest = found.filter((one) => !isArchive(one.file));
   if (!rest.length) return;
@@ -268,7 +270,7 @@ export const setUpImages = (changed) => {
   document.addEventListener("drop", async (event) => {
     event.preventDefault();
     for (const one of document.querySelectorAll(".over")) one.classList.remove("over");
-    if (event.target.closest?.("#try-drop") || !state.project) return;
+    if (event.target.closest?.("#try-drop")) return;
     const card = event.target.closest?.(".class");
     await take(await filesOf(event.dataTransfer), card?.dataset.label ?? null);
   });

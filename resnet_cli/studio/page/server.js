@@ -55,6 +55,11 @@ export const get = async (address, options = {}) => {
 export const post = (address, body) =>
   get(address, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
 
+/* A click or a drop may come before the page knows its project. */
+export const ready = async () => {
+  while (!state.project) await new Promise((done) => setTimeout(done, 50));
+};
+
 const enc = encodeURIComponent;
 export const api = (rest = "") => `api/projects/${enc(state.project.name)}${rest}`;
 export const view = (kind, ...parts) =>
