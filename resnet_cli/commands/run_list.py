@@ -30,6 +30,7 @@ State: TypeAlias = Literal["running", "finished", "interrupted", "failed", "dama
 #: Where files cannot be locked, a run whose journal was written in these last seconds counts as running.
 FRESH_S = 120.0
 _INPUTS = ("config.yaml", "split.csv")
+_LIST_RUNS = "list the runs: resnet-cli runs"
 _MODEL = "model.safetensors"
 #: Files that a training writes, by which the time of its last activity is known; an evaluation writes none of them.
 _DATED = ("metrics.json", "history.csv", JOURNAL, _MODEL, *_INPUTS)
@@ -312,11 +313,11 @@ def find_run(spec: str | os.PathLike[str]) -> Path:
         if is_run_like(real):
             return real
     if user_path(spec) in {LATEST, Path(LATEST.name)} and os.path.lexists(LATEST):
-        raise ConfigError(f"{spec}: it points to a run that does not exist", hint="list the runs: resnet-cli runs")
+        raise ConfigError(f"{spec}: it points to a run that does not exist", hint=_LIST_RUNS)
     if os.path.isdir(user_path(spec)):
-        raise ConfigError(f"{spec}: not a run folder", hint="list the runs: resnet-cli runs")
+        raise ConfigError(f"{spec}: not a run folder", hint=_LIST_RUNS)
     names = [str(path.relative_to(RUNS)) for path in run_folders(RUNS)]
     close = difflib.get_close_matches(user_path(spec).name, names, n=1)
-    known = "list the runs: resnet-cli runs" if names else "train one: resnet-cli finetune DATA"
+    known = _LIST_RUNS if names else "train one: resnet-cli finetune DATA"
     hint = f"did you mean {close[0]}?" if close else known
     raise ConfigError(f"{spec}: no such run", hint=hint)
