@@ -102,7 +102,7 @@ def test_a_validation_split_that_is_there_is_all_it_takes(others: list[str]) -> 
 
 def test_the_note_says_how_the_split_came_about() -> None:
     note = complete_splits(images({"cat": 9, "dog": 9}), val_fraction=0.15, seed=7).split_note
-    assert "15%" in note and "seed 7" in note
+    assert "15 %" in note and "seed 7" in note
 
 
 @pytest.mark.parametrize("num_images", [2, 3])
