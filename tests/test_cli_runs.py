@@ -394,7 +394,7 @@ def test_impossible_values_are_not_shown_as_scores(runs: Path, full_run: Trained
 def test_without_locks_a_run_counts_as_running_while_it_is_written(
     runs: Path, full_run: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resnet_cli.commands.run_list.is_open", lambda _: None)
+    monkeypatch.setattr("resnet_cli.commands.run_summary.is_open", lambda _: None)
     copy_of(full_run, runs / "fresh", without=("metrics.json",))
     copy_of(full_run, runs / "old", without=("metrics.json",), age_s=1000)
     copy_of(full_run, runs / "done")

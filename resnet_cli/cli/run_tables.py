@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from resnet_cli.commands.run_details import RunDetails
     from resnet_cli.commands.run_files import Score
-    from resnet_cli.commands.run_list import RunSummary
+    from resnet_cli.commands.run_summary import RunSummary
 
 #: Widths from which the list has the interval of each score, the mode and the epochs, and all columns.
 NARROW, MEDIUM, WIDE = 76, 100, 124

@@ -23,7 +23,7 @@ from resnet_cli.system.latest import follow_latest
 from resnet_cli.system.paths import RUNS
 
 if TYPE_CHECKING:
-    from resnet_cli.commands.run_list import RunSummary
+    from resnet_cli.commands.run_summary import RunSummary
 
 #: The command that is meant where none is named.
 DEFAULT = "list"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_cli.commands.run_details import RunDetails, details_of
 from resnet_cli.commands.run_images import obstacles, records_images, scored_images
-from resnet_cli.commands.run_list import find_run, summarize
+from resnet_cli.commands.run_list import find_run
+from resnet_cli.commands.run_summary import summarize
 from resnet_cli.config.runs import CompareConfig
 from resnet_cli.errors import ConfigError, ResnetCliError
 from resnet_cli.system.paths import check_writable, refuse_existing

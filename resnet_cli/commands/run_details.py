@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from resnet_cli.commands.run_files import FILES, FileProblem, read_history
-from resnet_cli.commands.run_list import RunSummary, find_run, summarize
+from resnet_cli.commands.run_list import find_run
+from resnet_cli.commands.run_summary import RunSummary, summarize
 from resnet_cli.history import EpochRecord, kept_text
 from resnet_cli.system.paths import folder_bytes
 from resnet_cli.version import SCHEMA_VERSION

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from resnet_cli.commands.run_list import RunSummary
+from resnet_cli.commands.run_summary import RunSummary
 from resnet_cli.data.inspection.used_images import USED_IMAGES_FILE, UsedImages
 from resnet_cli.data.split_files import read_split_csv
 from resnet_cli.errors import ResnetCliError

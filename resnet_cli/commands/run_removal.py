@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from resnet_cli.commands.run_files import FILES
-from resnet_cli.commands.run_list import RunSummary, find_run, is_run_like, run_folders, summarize
+from resnet_cli.commands.run_list import find_run, is_run_like, run_folders
+from resnet_cli.commands.run_summary import RunSummary, summarize
 from resnet_cli.errors import ConfigError
 from resnet_cli.system.latest import mark_latest, real_path
 from resnet_cli.system.paths import LATEST, RUNS, disk_errors, user_path

@@ -16,7 +16,6 @@ from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.inspection.inspect import Finding
 from resnet_cli.data.inspection.used_images import NO_USED_IMAGES, USES, UsedImages
-from resnet_cli.data.sources.rows.references import lasting_image_folder
 from resnet_cli.engines.choice import with_engine
 from resnet_cli.errors import ConfigError, ImageError
 from resnet_cli.model.start import Start, read_start
@@ -25,7 +24,6 @@ from resnet_cli.preprocess import Preprocess
 from resnet_cli.runs import used_by_run_of
 from resnet_cli.system.device import Compute, choose_compute, choose_step_compute
 from resnet_cli.system.events import OnWork
-from resnet_cli.system.intraop import given_threads
 from resnet_cli.text import counted
 from resnet_cli.training import defaults
 from resnet_cli.training.decisions import Choice, Decisions
@@ -34,6 +32,7 @@ from resnet_cli.training.early_checks import check_early
 from resnet_cli.training.exemplars import add_classes, compute_of_exemplars
 from resnet_cli.training.ineffective_flags import refuse_ineffective
 from resnet_cli.training.input_choices import choose_input, source_shape
+from resnet_cli.training.plan_records import record_data, record_machine, record_seeds, record_solver
 from resnet_cli.training.prepare import Prepared, prepare_data
 from resnet_cli.training.recipe import Facts, Recipe, choose_recipe, count_steps
 
@@ -175,10 +174,10 @@ def make_plan(
     # A head on features is small, so it is always trained in float32.
     asked = ("fp32", None) if recipe.is_frozen else (config.precision, config.step_precision)
     step_compute = choose_step_compute(compute, *asked)
-    _record_data(decisions, prepared, weights, start)
-    _record_solver(decisions, prepared, recipe)
-    _record_seeds(decisions, prepared, recipe)
-    _record_machine(decisions, compute, None if recipe.is_frozen else step_compute)
+    record_data(decisions, prepared, weights, start)
+    record_solver(decisions, prepared, recipe)
+    record_seeds(decisions, prepared, recipe)
+    record_machine(decisions, compute, None if recipe.is_frozen else step_compute)
     used_images, warnings = _used_before(prepared, weights, start)
     if weights.path is None and recipe.is_frozen:
         warnings.append("the frozen backbone has random weights: this is a baseline, not a classifier")
@@ -251,75 +250,3 @@ def _known_test_images(used_images: UsedImages, weights: Weights) -> list[str]:
         f"{num_known:,} of the {counted(len(uses), 'test image')} trained {Path(weights.name).name}, which this "
         "training starts from: its test metrics will look better than they are, and eval will leave these images out"
     ]
-
-
-def _record_data(decisions: Decisions, prepared: Prepared, weights: Weights, start: Start | None) -> None:
-    dataset, config = prepared.dataset, decisions.config
-    sizes = ", ".join(f"{num:,} {split}" for split, num in dataset.sizes().items() if num)
-    facts = ", ".join([f"{len(dataset.classes)} classes", *dataset.label_facts()])
-    decisions.values |= {"data": dataset.spec, "weights": weights.spec}
-    decisions.values["multi_label"] = dataset.task == "multi-label"
-    decisions.values["image_folder"] = lasting_image_folder(dataset.spec, config.image_folder)
-    reading = f"; read as {dataset.reading}" if dataset.reading else ""
-    decisions.record("data", dataset.name, f"{sizes}; {facts}{reading}")
-    if dataset.task == "multi-label":
-        decisions.record(
-            "task", dataset.task, "each class is predicted on its own, with a threshold fitted on validation"
-        )
-    decisions.record("split", dataset.split_note or "as in the source")
-    decisions.record("check", prepared.checked, "every image was decoded; resnet-cli inspect shows more")
-    decisions.record("weights", Path(weights.name).name, weights.reading or weights.why)
-    decisions.record("seed", config.seed)
-    if config.add and start:
-        decisions.record("add", start.classes, "old classes, kept through the model's exemplars")
-
-
-def _record_solver(decisions: Decisions, prepared: Prepared, recipe: Recipe) -> None:
-    """Adds how the solver reads more features than fit into memory."""
-    if recipe.solver is not None:
-        sizes = prepared.dataset.sizes()
-        decisions.add_note("solver", defaults.blocks_note(sizes["train"] + sizes["val"], recipe.solver))
-
-
-def _record_seeds(decisions: Decisions, prepared: Prepared, recipe: Recipe) -> None:
-    """Records what several seeds change.
-
-    Raises:
-        ConfigError: They change nothing.
-    """
-    num, name = decisions.config.seeds, prepared.dataset.name
-    if num == 1:
-        return
-    if recipe.depends_on_seed:
-        why = "they vary the training; the split stays the same"
-    elif prepared.is_drawn:
-        why = "they vary the random split: L-BFGS finds the same head with every seed"
-    elif recipe.takes_steps:
-        why = "they vary the steps; the L-BFGS head from which these start is always the same"
-    else:
-        raise ConfigError(
-            f"--seeds {num} has no effect: {name} has its own validation split, and on the same images L-BFGS finds "
-            "the same head with every seed",
-            hint="vary a training that depends on the seed: add --mode lp-ft, or --solver sgd",
-        )
-    decisions.record("seeds", num, why)
-
-
-def _record_machine(decisions: Decisions, compute: Compute, step_compute: Compute | None) -> None:
-    config = decisions.config
-    decisions.values["precision"] = compute.precision
-    decisions.record("device", compute.device)
-    decisions.record("precision", compute.precision, compute.reason)
-    # A resumed training takes the same engine, whatever is installed by then.
-    decisions.values["engine"] = compute.engine
-    if config.engine != "auto" or compute.engine != "torch":
-        decisions.record("engine", compute.engine)
-    if step_compute is not None:
-        is_same = step_compute.precision == compute.precision
-        decisions.values["step_precision"] = None if is_same else step_compute.precision
-        decisions.record("step-precision", step_compute.precision, step_compute.reason)
-    if compute.type == "cpu":
-        most = given_threads()
-        why = "per process" if (config.devices or 1) > 1 else "fewer while other work occupies the cores"
-        is_told = config.threads != "auto" or (most == 1 and (config.devices or 1) == 1)
-        decisions.record("threads", most if config.threads == "auto" else config.threads, "" if is_told else why)
