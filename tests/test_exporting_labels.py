@@ -22,9 +22,9 @@ from resnet_cli.exported.metadata import ExportMetadata
 from resnet_cli.exported.onnx import OnnxModel
 from resnet_cli.exporting.decisions import MultiLabelDecisions
 from resnet_cli.exporting.export import Job, measured
+from resnet_cli.exporting.formats.timm import timm_config
 from resnet_cli.exporting.hub.card import Exported, hub_card, hub_config
 from resnet_cli.exporting.parity import Parity, compare
-from resnet_cli.exporting.timm_folder import timm_config
 from resnet_cli.exporting.verification_data import VerificationImages, spread
 from resnet_cli.model.label_reliability import LabelReliability, LabelScaling, is_predicted
 from resnet_cli.model.model_file import Model

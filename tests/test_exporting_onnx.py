@@ -17,6 +17,7 @@ import pytest
 from support.running import FP32
 from support.synthetic_models import CLASSES, PREPROCESS, images, made_up_model
 
+from resnet_cli.config.export import ExportConfig
 from resnet_cli.data.loading import stack
 from resnet_cli.engines import int8
 from resnet_cli.engines.explain import GradCam
@@ -24,8 +25,8 @@ from resnet_cli.engines.graph import IR_VERSION, OPSET
 from resnet_cli.errors import ConfigError, ModelError
 from resnet_cli.exported.metadata import IMAGES, ExportMetadata, FilePrecision, InputKind
 from resnet_cli.exported.onnx import OnnxModel
+from resnet_cli.exporting.formats.timm import TimmFormat
 from resnet_cli.exporting.onnx_writer.file import finish, take_images, to_onnx
-from resnet_cli.exporting.timm_folder import write_timm
 from resnet_cli.model.heatmap import heat_maps
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.output import NUM_FEATURES
@@ -193,11 +194,10 @@ def test_without_novelty_no_image_travels(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("narrow")
-def test_timms_resnet50_has_no_hidden_layers(tmp_path: Path) -> None:
+def test_timms_resnet50_has_no_hidden_layers() -> None:
     model = made_up_model((16, 8))
     with pytest.raises(ConfigError, match=r"hidden layers \(16, 8\)"):
-        write_timm(model, tmp_path, about(model))
-    assert not list(tmp_path.iterdir())
+        TimmFormat().require(model, ExportConfig(format="safetensors"))
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ class ExportResult(Summarized):
 
     Attributes:
         model: The model file that was exported; None if the model is in no file.
-        path: A file, or a folder for ``safetensors`` and ``openvino``.
+        path: A file, or a folder for most formats.
         format: The value of ``--format``.
         number: The precision in which weights are stored.
         num_bytes: Bytes of all files.
@@ -154,7 +154,9 @@ def export(
         parity.require(job.name)
         if job.precision != "fp32" and images.is_validation and job.metadata.reliability is not None:
             job.rewrite(temporary, measured(parity, images, model), parity.decisions.file_thresholds)
-        files = [temporary] if temporary.is_file() else sorted(temporary.iterdir())
+        files = (
+            [temporary] if temporary.is_file() else [file for file in sorted(temporary.rglob("*")) if file.is_file()]
+        )
         num_bytes = sum(file.stat().st_size for file in files)
         sha256 = sha256_of(max(files, key=lambda file: file.stat().st_size))
     pushed = None

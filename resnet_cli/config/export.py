@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,11 +15,19 @@ from resnet_cli.config.units import Share
 from resnet_cli.errors import ConfigError
 
 ONNX, VERIFICATION, HUB = "ONNX", "Verification", "Hugging Face Hub"
-#: Format -> fields that have no effect on it.
+#: Format -> those of the fields below that have an effect on it; a format writes only what its row names.
+FORMAT_OPTIONS: Mapping[str, frozenset[str]] = {
+    "onnx": frozenset({"input", "int8", "fp16", "novelty", "overwrite"}),
+    "pt2": frozenset({"input", "novelty", "overwrite"}),
+    "safetensors": frozenset(),
+    "openvino": frozenset({"novelty"}),
+}
+#: Fields that have an effect only on some formats. ``overwrite`` belongs to files: a folder is never replaced.
+_SPECIAL = ("input", "int8", "fp16", "novelty", "overwrite")
 _WITHOUT_EFFECT = {
-    "pt2": ("int8", "fp16"),
-    "safetensors": ("input", "int8", "fp16", "novelty", "overwrite"),
-    "openvino": ("input", "int8", "fp16", "overwrite"),
+    name: fields
+    for name, options in FORMAT_OPTIONS.items()
+    if (fields := tuple(field for field in _SPECIAL if field not in options))
 }
 
 

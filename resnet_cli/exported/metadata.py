@@ -24,8 +24,9 @@ METADATA_FILE = "resnet_cli.json"
 #: Names of the graph's inputs and outputs; they are in existing files.
 RAW_IMAGES, PIXELS, IMAGES, PROBS, NOVELTY, HEATMAP = "pictures", "pixels", "images", "probs", "novelty", "heat"
 #: ``picture``: decoded images, uint8 [b x h x w x 3] RGB, upright, of any size; ``pixels``: what ``Preprocess`` makes
-#: of them, uint8 [b x 3 x s x s]; ``tensor``: the network's own input, float32 [b x 3 x s x s], normalized.
-InputKind: TypeAlias = Literal["picture", "pixels", "tensor"]
+#: of them, uint8 [b x 3 x s x s]; ``squares``: the same as phones have them, uint8 [b x s x s x 3]; ``tensor``: the
+#: network's own input, float32 [b x 3 x s x s], normalized.
+InputKind: TypeAlias = Literal["picture", "pixels", "squares", "tensor"]
 #: The precision in which weights are stored.
 FilePrecision: TypeAlias = Literal["fp32", "fp16", "int8"]
 #: Task -> types of the arrays of its validation results, in files.

@@ -148,7 +148,7 @@ def _check_shape(session: onnxruntime.InferenceSession, metadata: ExportMetadata
     outputs = {node.name: node.shape for node in session.get_outputs()}
     wanted = RAW_IMAGES if metadata.input_kind == "picture" else IMAGES
     if (
-        metadata.input_kind == "pixels"
+        metadata.input_kind not in {"picture", "tensor"}
         or inputs != {wanted}
         or PROBS not in outputs
         or outputs[PROBS][1:] != [len(metadata.classes)]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import pkgutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 from resnet_cli.errors import ConfigError, ModelError, UntrustedFileError
 from resnet_cli.exported.base import ExportedModel
@@ -13,16 +13,24 @@ from resnet_cli.exported.metadata import METADATA_FILE
 from resnet_cli.network import hub, registry
 from resnet_cli.system.latest import real_path
 
-Kind = Literal["onnx", "pt2", "openvino", "timm"]
+#: Format of a folder -> the file in it by which it is recognized, and the class that opens the folder.
+_FOLDERS: Mapping[str, tuple[str, str]] = {
+    "openvino": ("model.xml", "openvino:OpenVinoModel"),
+    "timm": ("model.safetensors", "timm:TimmModel"),
+}
 
 
-def exported_kind(spec: str | os.PathLike[str]) -> Kind | None:
-    """The kind of exported model that a path names; None if it names something else."""
+def exported_kind(spec: str | os.PathLike[str]) -> str | None:
+    """The kind of exported model that a path names; None if it names something else.
+
+    Returns:
+        ``onnx``, ``pt2``, or the format of a folder.
+    """
     path = Path(spec)
     if path.suffix.lower() in {".onnx", ".pt2"}:
         return "onnx" if path.suffix.lower() == ".onnx" else "pt2"
     if os.path.isfile(path / METADATA_FILE):
-        return "openvino" if os.path.isfile(path / "model.xml") else "timm"
+        return next((kind for kind, (file, _) in _FOLDERS.items() if os.path.exists(path / file)), "timm")
     return None
 
 
@@ -78,12 +86,7 @@ def open_exported(path: Path, *, trusted: bool = False) -> ExportedModel:
         from resnet_cli.exported.pt2 import Pt2Model
 
         return Pt2Model(path)
-    if kind == "openvino":
-        from resnet_cli.exported.openvino import OpenVinoModel
-
-        return OpenVinoModel(path)
-    if kind == "timm":
-        from resnet_cli.exported.timm import TimmModel
-
-        return TimmModel(path)
+    if kind is not None:
+        opened: ExportedModel = pkgutil.resolve_name(f"{__package__}.{_FOLDERS[kind][1]}")(path)
+        return opened
     raise ModelError(f"{path}: not an exported model")

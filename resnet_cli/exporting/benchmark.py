@@ -91,6 +91,7 @@ def benchmark(
             if job.is_folder:
                 path.mkdir()
             try:
+                job.check()
                 runtime = job.write(path, on_work)
             except (SetupError, ConfigError) as error:
                 rows.append(FormatResult(name, note=error.message))
@@ -123,4 +124,4 @@ def benchmark(
 
 
 def _files(path: Path) -> Iterator[Path]:
-    return iter([path]) if path.is_file() else path.iterdir()
+    return iter([path]) if path.is_file() else (file for file in path.rglob("*") if file.is_file())

@@ -13,16 +13,11 @@ from numpy.typing import NDArray
 
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.data.dataset import targets_of
-from resnet_cli.engines import int8
-from resnet_cli.engines.openvino_backbone import load_openvino
 from resnet_cli.evaluation.evaluate import evaluate
-from resnet_cli.exported.metadata import IMAGES, ExportMetadata, FilePrecision, InputKind
-from resnet_cli.exported.onnx import OnnxModel
-from resnet_cli.exporting.onnx_writer.file import finish, take_images, take_pixels, to_onnx
-from resnet_cli.exporting.openvino_folder import write_openvino
+from resnet_cli.exported.metadata import ExportMetadata, FilePrecision
+from resnet_cli.exporting.formats import open_format
+from resnet_cli.exporting.formats.base import Format
 from resnet_cli.exporting.parity import Parity, compare
-from resnet_cli.exporting.pt2 import write_pt2
-from resnet_cli.exporting.timm_folder import require_linear, write_timm
 from resnet_cli.exporting.verification_data import VerificationImages, images_to_calibrate
 from resnet_cli.model.facts import MODEL_FILE
 from resnet_cli.model.label_reliability import RESULTS
@@ -36,9 +31,6 @@ from resnet_cli.system.device import REFERENCE
 from resnet_cli.system.events import OnStatus, OnWork, Progress, Work, counted, no_status
 from resnet_cli.version import __version__
 
-#: Formats that are folders -> the name of the folder.
-_FOLDERS = {"safetensors": "timm", "openvino": "openvino"}
-
 
 class Job:
     """One file to write.
@@ -50,8 +42,8 @@ class Job:
 
     def __init__(self, model: Model, config: ExportConfig) -> None:
         self.model, self.config = model, config
-        self.metadata = _metadata(model, config)
-        self._onnx: Any = None
+        self._format = open_format(config.format)
+        self.metadata = _metadata(model, config, self._format)
 
     @property
     def precision(self) -> FilePrecision:
@@ -66,7 +58,7 @@ class Job:
     @property
     def is_folder(self) -> bool:
         """Whether the format is a folder rather than a file."""
-        return self.config.format in _FOLDERS
+        return self._format.is_folder
 
     def check(self) -> None:
         """Refuses what the format cannot hold, before anything is computed.
@@ -75,10 +67,7 @@ class Job:
             ConfigError: The format does not support the model's head.
             SetupError: The format needs a program that is not installed.
         """
-        if self.config.format == "safetensors":
-            require_linear(self.model)
-        elif self.config.format == "openvino":
-            load_openvino("--format openvino")
+        self._format.require(self.model, self.config)
 
     def write(self, path: Path, on_work: OnWork | None = None) -> Predictor[Any]:
         """Writes the file, or fills the folder, and opens it in its own runtime.
@@ -87,44 +76,33 @@ class Job:
             path: The file or folder.
             on_work: Called with the progress on the images of a quantization.
         """
-        if self.config.format == "pt2":
-            return write_pt2(self.model, path, self.metadata, with_novelty=self.config.novelty)
-        if self.config.format == "safetensors":
-            return write_timm(self.model, path, self.metadata)
-        is_onnx = self.config.format == "onnx"
-        made = to_onnx(self.model, precision=self.precision, with_novelty=self.config.novelty, with_heat=is_onnx)
-        if self.precision == "int8":
-            made = int8.quantise(made, self._calibration(on_work), self.model.preprocess, images=IMAGES)
-        if self.metadata.input_kind != "tensor":
-            begin = take_images if self.metadata.input_kind == "picture" else take_pixels
-            made = begin(made, self.model.preprocess)
-        self._onnx = made
-        data = finish(made, self.metadata)
-        if self.config.format == "openvino":
-            return write_openvino(data, path, self.metadata)
-        path.write_bytes(data)
-        return OnnxModel.load(path)
+        calibration = functools.partial(self._calibration, on_work)
+        return self._format.write(self.model, self.metadata, self.config, path, calibration=calibration)
 
-    def rewrite(self, path: Path, reliability: ValidationResults, thresholds: tuple[float, ...]) -> None:
-        """Writes an ONNX file again, with its thresholds and the results of the file itself on the validation split."""
+    def rewrite(
+        self, path: Path, reliability: ValidationResults, thresholds: tuple[float, ...], on_work: OnWork | None = None
+    ) -> Predictor[Any]:
+        """Writes a file again, with its thresholds and the results of the file itself on the validation split."""
         limit = None if self.metadata.most_novel is None else reliability.most_novel
         self.metadata = dataclasses.replace(
             self.metadata, reliability=reliability, most_novel=limit, thresholds=thresholds
         )
-        path.write_bytes(finish(self._onnx, self.metadata))
+        calibration = functools.partial(self._calibration, on_work)
+        return self._format.rewrite(self.model, self.metadata, self.config, path, calibration=calibration)
 
     def default_path(self) -> Path:
         """Beside the model of a run; in the current folder for weights from a cache."""
         path = self.model.path
         folder = path.parent if path is not None and path.name == MODEL_FILE else Path()
-        if self.is_folder:
-            return folder / _FOLDERS[self.config.format]
-        return folder / self.file_name("model" if path is None else path.stem)
+        return folder / self.file_name("model" if path is None or self.is_folder else path.stem)
 
     def file_name(self, stem: str = "model") -> str:
-        """A file name that contains the options, such as ``model.int8.onnx``."""
+        """A name that contains the options, such as ``model.int8.onnx``; of a folder, such as ``litert.int8``."""
         given = {"int8": self.config.int8, "fp16": self.config.fp16, "tensor": self.config.input == "tensor"}
-        return ".".join([stem, *(kind for kind, is_asked in given.items() if is_asked), self.config.format])
+        options = [kind for kind, is_asked in given.items() if is_asked]
+        if self.is_folder:
+            return ".".join([self._format.folder or self._format.name, *options])
+        return ".".join([stem, *options, self._format.name])
 
     def _calibration(self, on_work: OnWork | None) -> Iterator[NDArray[np.uint8]]:
         items = images_to_calibrate(self.model, self.config)
@@ -132,17 +110,13 @@ class Job:
         return counted(map(self.model.preprocess.read, items), len(items), on_progress)
 
 
-def _metadata(model: Model, config: ExportConfig) -> ExportMetadata:
-    kind: InputKind = "tensor"
-    if config.input == "image":
-        # "picture" is the word in existing files and in the code that reads them.
-        kind = "picture" if config.format == "onnx" else "pixels"
-    has_novelty = config.novelty and config.format != "safetensors" and model.reference is not None
+def _metadata(model: Model, config: ExportConfig, chosen: Format) -> ExportMetadata:
+    has_novelty = config.novelty and chosen.has_novelty and model.reference is not None
     return ExportMetadata(
         classes=model.classes,
         preprocess=model.preprocess.to_dict(),
         temperature=model.temperature,
-        input_kind=kind,
+        input_kind=chosen.input_kind if config.input == "image" else "tensor",
         precision="int8" if config.int8 else "fp16" if config.fp16 else "fp32",
         provenance=model.provenance,
         licence=config.licence or known_licence(model),

@@ -1,4 +1,4 @@
-"""A model in timm's format: a folder with ``config.json`` and ``model.safetensors``."""
+"""``--format safetensors``: a model in timm's format, a folder with ``config.json`` and ``model.safetensors``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import math
 from pathlib import Path
 from typing import Any
 
+from resnet_cli.config.export import ExportConfig
 from resnet_cli.errors import ConfigError
 from resnet_cli.exported.metadata import ExportMetadata
 from resnet_cli.exported.timm import CONFIG_FILE, WEIGHTS_FILE, TimmModel
+from resnet_cli.exporting.formats.base import Calibration, Format
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.output import NUM_FEATURES
 from resnet_cli.preprocess import Preprocess
@@ -18,39 +20,42 @@ from resnet_cli.preprocess import Preprocess
 _CROP_MODES = {"crop": "center", "pad": "border", "squash": "squash"}
 
 
-def write_timm(model: Model, folder: Path, metadata: ExportMetadata) -> TimmModel:
-    """Writes the files and reads them back; the temperature is included in the last layer.
+class TimmFormat(Format):
+    """A folder that ``timm.create_model("local-dir:FOLDER", pretrained=True)`` loads."""
 
-    Load with ``timm.create_model("local-dir:FOLDER", pretrained=True)``.
+    name = "safetensors"
+    folder = "timm"
+    input_kind = "pixels"
+    has_novelty = False
 
-    Raises:
-        ConfigError: The head has hidden layers, which timm's ResNet-50 does not support.
-    """
-    from safetensors.torch import save
+    def require(self, model: Model, config: ExportConfig) -> None:
+        """Refuses a head with hidden layers.
 
-    require_linear(model)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
-    state |= {name: state[name] / model.temperature for name in ("fc.weight", "fc.bias")}
-    header = {"format": "pt", "licence": metadata.licence, "source_sha256": metadata.source_sha256}
-    (folder / WEIGHTS_FILE).write_bytes(save(state, metadata=header))
-    config = json.dumps(timm_config(model, metadata), indent=2, ensure_ascii=False)
-    (folder / CONFIG_FILE).write_text(config + "\n", encoding="utf-8")
-    metadata.write(folder)
-    return TimmModel(folder)
+        Raises:
+            ConfigError: timm's ResNet-50 does not support it.
+        """
+        if model.hidden:
+            raise ConfigError(
+                f"--format safetensors: the head has hidden layers ({', '.join(map(str, model.hidden))}), which timm's "
+                "ResNet-50 does not support",
+                hint="export to --format onnx, or train with --head linear",
+            )
 
+    def write(
+        self, model: Model, metadata: ExportMetadata, config: ExportConfig, path: Path, *, calibration: Calibration
+    ) -> TimmModel:
+        """Writes the files and reads them back; the last layer includes the temperature. See :meth:`Format.write`."""
+        from safetensors.torch import save
 
-def require_linear(model: Model) -> None:
-    """Refuses a head with hidden layers.
-
-    Raises:
-        ConfigError: timm's ResNet-50 does not support it.
-    """
-    if model.hidden:
-        raise ConfigError(
-            f"--format safetensors: the head has hidden layers ({', '.join(map(str, model.hidden))}), which timm's "
-            "ResNet-50 does not support",
-            hint="export to --format onnx, or train with --head linear",
-        )
+        self.require(model, config)
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
+        state |= {name: state[name] / model.temperature for name in ("fc.weight", "fc.bias")}
+        header = {"format": "pt", "licence": metadata.licence, "source_sha256": metadata.source_sha256}
+        (path / WEIGHTS_FILE).write_bytes(save(state, metadata=header))
+        text = json.dumps(timm_config(model, metadata), indent=2, ensure_ascii=False)
+        (path / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+        metadata.write(path)
+        return TimmModel(path)
 
 
 def timm_config(model: Model, metadata: ExportMetadata) -> dict[str, Any]:

@@ -1,13 +1,39 @@
-"""A model for OpenVINO: a folder with ``model.xml`` and ``model.bin``, converted from its ONNX graph."""
+"""``--format openvino``: a folder with ``model.xml`` and ``model.bin``, converted from its ONNX graph."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from resnet_cli.config.export import ExportConfig
 from resnet_cli.engines.openvino_backbone import load_openvino
 from resnet_cli.errors import DiskError
 from resnet_cli.exported.metadata import ExportMetadata
 from resnet_cli.exported.openvino import MODEL_FILE, OpenVinoModel
+from resnet_cli.exporting.formats.base import Calibration, Format
+from resnet_cli.exporting.onnx_writer.file import finish, take_pixels, to_onnx
+from resnet_cli.model.model_file import Model
+
+
+class OpenVinoFormat(Format):
+    """A folder that ``openvino.Core().read_model`` reads, in float32."""
+
+    name = "openvino"
+    input_kind = "pixels"
+
+    def require(self, model: Model, config: ExportConfig) -> None:
+        """Refuses the format without OpenVINO.
+
+        Raises:
+            SetupError: OpenVINO is not installed.
+        """
+        load_openvino("--format openvino")
+
+    def write(
+        self, model: Model, metadata: ExportMetadata, config: ExportConfig, path: Path, *, calibration: Calibration
+    ) -> OpenVinoModel:
+        """Converts the ONNX graph; see :meth:`Format.write`."""
+        made = take_pixels(to_onnx(model, with_novelty=config.novelty, with_heat=False), model.preprocess)
+        return write_openvino(finish(made, metadata), path, metadata)
 
 
 def write_openvino(onnx: bytes, folder: Path, metadata: ExportMetadata) -> OpenVinoModel:

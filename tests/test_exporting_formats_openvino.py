@@ -9,7 +9,7 @@ import pytest
 from support.full_disk import largest_file
 
 from resnet_cli.errors import DiskError
-from resnet_cli.exporting.openvino_folder import write_openvino
+from resnet_cli.exporting.formats.openvino import write_openvino
 
 
 def test_a_full_disk_is_an_error_of_the_disk(tmp_path: Path) -> None:
