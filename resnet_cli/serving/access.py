@@ -15,7 +15,7 @@ from resnet_cli.config.serve import is_loopback
 from resnet_cli.serving import messages
 
 #: Paths that need no token: the page is the same for everybody, and asks for the token itself.
-OPEN_PATHS = frozenset({"/", "/page.css", "/page.js", "/answers.js", "/camera.js", "/healthz"})
+OPEN_PATHS = frozenset({"/", "/page.css", "/page.js", "/answers.js", "/camera.js", "/drop.js", "/healthz"})
 #: Headers of every response.
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src blob: data:; "

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from resnet_cli.images import readable_extensions
-from resnet_cli.reporting import palette
+from resnet_cli.reporting import live_page
 from resnet_cli.serving import messages
 from resnet_cli.serving.access import HEADERS, OPEN_PATHS, Access, show_bug, show_refusal, to_response
 from resnet_cli.serving.limits import read_images
@@ -143,25 +143,20 @@ _BOOLEANS = {"0": False, "false": False, "": True, "1": True, "true": True}
 
 
 def _page_files() -> dict[str, Response]:
-    # A phone converts an image to a type of this list: to JPEG where HEIC cannot be read.
-    html = page_file("index.html").replace("READABLE", ",".join(readable_extensions()))
+    html = live_page.html(
+        # A phone converts an image to a type of this list: to JPEG where HEIC cannot be read.
+        readable=readable_extensions(),
+        before=_page_file("token.html"),
+        no_script="This page needs JavaScript. Without it: curl -F file=@photo.jpg ADDRESS/predict",
+    )
+    scripts = {name: live_page.file(name) for name in live_page.SCRIPTS} | {"page.js": _page_file("page.js")}
     return {
         "/": Response(html, media_type="text/html"),
-        "/page.css": Response(page_css(), media_type="text/css"),
-        **{f"/{name}": Response(page_file(name), media_type="text/javascript") for name in SCRIPTS},
+        "/page.css": Response(live_page.css(), media_type="text/css"),
+        **{f"/{name}": Response(text, media_type="text/javascript") for name, text in scripts.items()},
     }
 
 
-#: The page's scripts; the first imports the others.
-SCRIPTS = ("page.js", "answers.js", "camera.js")
-
-
-def page_css() -> str:
-    """The look of the server's page, on top of the look and the colors of all pages."""
-    look = resources.files("resnet_cli") / "reporting" / "templates" / "look.css"
-    return palette.css() + look.read_text("utf-8") + page_file("page.css")
-
-
-def page_file(name: str) -> str:
-    """A file of the server's page."""
+def _page_file(name: str) -> str:
+    """A file of the page that only the server has."""
     return (resources.files("resnet_cli") / "serving" / "page" / name).read_text("utf-8")

@@ -19,8 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from resnet_cli.errors import ConfigError, DiskError, ResnetCliError
 from resnet_cli.images import readable_extensions
+from resnet_cli.reporting import live_page
 from resnet_cli.serving.access import HEADERS, Access, is_same, show_bug, show_refusal
-from resnet_cli.serving.app import page_css, page_file
 from resnet_cli.serving.service import Full
 from resnet_cli.studio.actions import Studio
 from resnet_cli.studio.view import Answer
@@ -122,8 +122,8 @@ class _WithHeaders:
 def _page_files() -> dict[str, Response]:
     folder = resources.files("resnet_cli") / "studio" / "page"
     html = (folder / "index.html").read_text("utf-8").replace("READABLE", ",".join(readable_extensions()))
-    css = page_css() + (folder / "studio.css").read_text("utf-8")
-    scripts = {name: page_file(name) for name in _SHARED}
+    css = live_page.css() + (folder / "studio.css").read_text("utf-8")
+    scripts = {name: live_page.file(name) for name in _SHARED}
     scripts |= {name: (folder / name).read_text("utf-8") for name in _OWN}
     return {
         "/": Response(html, media_type="text/html"),

@@ -1,7 +1,6 @@
-import { answering, make } from "./answers.js";
-import { setUpCamera } from "./camera.js";
+import { answering } from "./answers.js";
+import { at, showModel, takeImages } from "./drop.js";
 
-const at = (id) => document.getElementById(id);
 const wait = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
 let token = sessionStorage.getItem("token") || "";
 
@@ -39,56 +38,17 @@ const describe = async () => {
   at("status").textContent = "";
   const { model, classes, task, thresholds } = await response.json();
   const kind = setTask(task, classes, thresholds);
-  const num = classes.length.toLocaleString("en");
-  at("about").textContent = `${model.name} ${kind.about(`${num} ${classes.length === 1 ? "class" : "classes"}`)}`
-    + (model.tells_unfamiliar ? ", and says when an image is unlike its training images." : ".");
-  at("known").hidden = false;
-  at("known").querySelector("summary").textContent = `The ${num} classes`;
-  at("known").querySelector("ul").replaceChildren(...classes.map((name) => {
-    const item = make("li");
-    item.append(make("bdi", name));
-    return item;
-  }));
+  showModel({
+    about: (number) => `${model.name} ${kind.about(number)}`,
+    classes,
+    tellsUnfamiliar: model.tells_unfamiliar,
+  });
 };
 
 const predict = (form, topk) => ask(`predict?topk=${topk}&explain=true`, { method: "POST", body: form });
 const { work, setTask } = answering({ list: at("results"), status: at("status"), predict, describe, failure });
 
-const drop = at("drop");
-for (const kind of ["dragenter", "dragover"]) {
-  document.addEventListener(kind, (event) => {
-    event.preventDefault();
-    drop.classList.add("over");
-  });
-}
-document.addEventListener("dragleave", (event) => {
-  if (!event.relatedTarget) drop.classList.remove("over");
-});
-document.addEventListener("drop", (event) => {
-  event.preventDefault();
-  drop.classList.remove("over");
-  work([...event.dataTransfer.files]);
-});
-document.addEventListener("paste", (event) => {
-  if (event.clipboardData.files.length) work([...event.clipboardData.files]);
-});
-for (const id of ["files", "photo"]) {
-  at(id).addEventListener("change", (event) => {
-    work([...event.target.files]);
-    event.target.value = "";
-  });
-}
-
-const camera = setUpCamera({
-  dialog: at("camera"),
-  shoot: at("shoot"),
-  close: at("camera-close"),
-  onPhoto: (photo) => {
-    camera.dialog.close();
-    work([photo]);
-  },
-});
-at("camera-open").addEventListener("click", () => camera.open(() => at("photo").click()));
+takeImages(work);
 
 at("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
