@@ -46,7 +46,7 @@ SILENT = {
         "torchvision",
         "tqdm",
     ),
-    *("threadpoolctl", "typer", "uvicorn", "yaml"),
+    *("cv2", "threadpoolctl", "tract", "typer", "uvicorn", "yaml"),
 }
 
 

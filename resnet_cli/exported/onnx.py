@@ -17,6 +17,7 @@ from resnet_cli.exported.base import ExportedModel
 from resnet_cli.exported.metadata import HEATMAP, IMAGES, NOVELTY, PROBS, RAW_IMAGES, ExportMetadata
 from resnet_cli.images import Pixels
 from resnet_cli.model.output import ModelOutput
+from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.no_telemetry import import_onnxruntime
 from resnet_cli.system.threads import num_threads
 
@@ -111,7 +112,11 @@ class OnnxModel(ExportedModel):
         arrays = [np.asarray(one) for one in inputs]
         # A large image is alone in its batch, and is not copied.
         pixels = arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
-        feed = {RAW_IMAGES: pixels} if self.metadata.input_kind == "picture" else {IMAGES: self._normalised(pixels)}
+        feed = (
+            {RAW_IMAGES: pixels}
+            if self.metadata.input_kind == "picture"
+            else {IMAGES: normalized(pixels, self.preprocess)}
+        )
         options = None
         if pixels.size >= LARGE_PIXELS * 3:
             options = import_onnxruntime().RunOptions()
@@ -119,12 +124,11 @@ class OnnxModel(ExportedModel):
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         return dict(zip(self._outputs, self._session.run(list(self._outputs), feed, options), strict=True))
 
-    def _normalised(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Squares [b x s x s x 3] as the network's input [b x 3 x s x s], for graphs without preprocessing."""
-        mean, std = (
-            np.array(x, dtype=np.float32) * np.float32(255) for x in (self.preprocess.mean, self.preprocess.std)
-        )
-        return np.ascontiguousarray(((pixels.astype(np.float32) - mean) / std).transpose(0, 3, 1, 2))
+
+def normalized(squares: Pixels, preprocess: Preprocess) -> NDArray[np.float32]:
+    """The input of graphs without preprocessing: squares uint8 [b x s x s x 3] -> float32 [b x 3 x s x s]."""
+    mean, std = (np.array(values, dtype=np.float32) * np.float32(255) for values in (preprocess.mean, preprocess.std))
+    return np.ascontiguousarray(((squares.astype(np.float32) - mean) / std).transpose(0, 3, 1, 2))
 
 
 def _batches(inputs: Sequence[Prepared]) -> list[list[int]]:
