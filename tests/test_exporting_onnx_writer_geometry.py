@@ -103,11 +103,11 @@ def test_images_of_a_batch_do_not_see_each_other(fit: Fit) -> None:
 
 
 def test_before_pillow_13_every_image_is_resized_horizontally_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    def operators(version: str) -> set[str]:
+    def num_products(version: str) -> int:
         monkeypatch.setattr("PIL.__version__", version)
         graph = GraphWriter()
         add_preprocessing(graph, "pictures", described("crop"), name="images")
-        return {node.op_type for node in graph.nodes}
+        return [node.op_type for node in graph.nodes].count("MatMul")
 
-    assert "If" not in operators("12.1.0")
-    assert "If" in operators("13.0.0")
+    # Later, both orders are in the graph, and the size of the image chooses between them.
+    assert num_products("13.0.0") == 2 * num_products("12.1.0")

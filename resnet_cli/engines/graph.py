@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -72,16 +70,6 @@ class GraphWriter:
         results = [name if index == 0 else f"{name}.{index}" for index in range(outputs)]
         self.nodes.append(helper.make_node(kind, inputs, results, name=name, **attributes))
         return results
-
-    def op_if(self, condition: str, then: Callable[[GraphWriter], str], otherwise: Callable[[GraphWriter], str]) -> str:
-        """Adds a node that runs one of two branches, each with a float32 result."""
-        branches = []
-        for name, write in (("then", then), ("else", otherwise)):
-            branch = copy.copy(self)
-            branch.nodes = []
-            result = helper.make_tensor_value_info(write(branch), TensorProto.FLOAT, None)
-            branches.append(helper.make_graph(branch.nodes, name, [], [result]))
-        return self.op("If", condition, then_branch=branches[0], else_branch=branches[1])
 
     def cast(self, operand: Operand, dtype: type[np.generic], name: str | None = None) -> str:
         """Adds a type conversion."""

@@ -65,8 +65,14 @@ def add_layer(graph: GraphWriter, x: str, module: nn.Module, name: str) -> str:
         case nn.Conv2d():
             weights = layer_constants(graph, module, name, ("weight", "bias"))
             pads = [int(pad) for pad in module.padding] * 2
-            strides, group = list(module.stride), module.groups
-            return graph.op("Conv", x, *weights, name=name, strides=strides, pads=pads, group=group)
+            shape = {
+                "kernel_shape": list(module.kernel_size),
+                "strides": list(module.stride),
+                "dilations": list(module.dilation),
+                "pads": pads,
+                "group": module.groups,
+            }
+            return graph.op("Conv", x, *weights, name=name, **shape)
         case nn.BatchNorm2d():
             weights = layer_constants(graph, module, name, ("weight", "bias", "running_mean", "running_var"))
             return graph.op("BatchNormalization", x, *weights, name=name, epsilon=module.eps)

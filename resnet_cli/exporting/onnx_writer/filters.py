@@ -13,13 +13,15 @@ from resnet_cli.engines.graph import GraphWriter
 from resnet_cli.preprocess import Preprocess
 
 #: Half the width of the filter, in pixels of the coarser grid.
-_SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
+_SUPPORT = {"bilinear": 1, "bicubic": 2}
 #: The sharpness of Pillow's bicubic filter.
 _CUBIC_A = -0.5
 #: Fractional bits of a weight.
 _PRECISION = 22
 #: The lowest of these bits, which are summed separately: float32 then holds both sums exactly.
 _LOW_BITS = 10
+#: How much the rounding of a panorama's bounds to float32 moves a center at most, in source pixels.
+_ROUNDING = 2.0**-7
 #: Output pixels computed together: each group reads only its own part of the image.
 TILE = 32
 
@@ -67,40 +69,57 @@ def add_weights(graph: GraphWriter, axis: Axis, preprocess: Preprocess) -> Filte
         # Pixels beside the image get the color of its edge here, and the mean color later.
         last = graph.op("Sub", axis.resized, np.int64(1))
         steps = graph.op("Min", graph.op("Max", steps, np.int64(0)), last)
-    length, reduction = axis.length, add_ratio(graph, axis.length, axis.resized)
+    length, divisor, reduction = axis.length, axis.resized, add_ratio(graph, axis.length, axis.resized)
     if axis.block is not None:
         reduction = graph.op("Div", reduction, graph.cast(axis.block, np.float64))
+        divisor = graph.op("Mul", divisor, axis.block)
         length = graph.op("Div", graph.op("Sub", graph.op("Add", length, axis.block), np.int64(1)), axis.block)
     # The center of each pixel of the square, in source pixels (or blocks of them): float64 [s].
     centres = graph.op("Mul", graph.op("Add", graph.cast(steps, np.float64), np.float64(0.5)), reduction)
     if axis.is_part is not None:
         part, step = _part(graph, axis, reduction, preprocess)
         centres, reduction = (graph.op("Where", axis.is_part, x, y) for x, y in ((part, centres), (step, reduction)))
+    pixels, fractions = _split(graph, centres, steps, axis.length, divisor)
     coarse = graph.op("Max", reduction, np.float64(1))
-    reach = graph.op("Mul", coarse, np.float64(_SUPPORT[preprocess.interpolation]))
-    half = np.float64(0.5)
-    low = graph.cast(graph.op("Add", graph.op("Sub", centres, reach), half), np.int64)
-    high = graph.cast(graph.op("Add", graph.op("Add", centres, reach), half), np.int64)
-    starts, ends = graph.op("Max", low, np.int64(0)), graph.op("Min", high, length)
-    # The number of source pixels per pixel: only [s x taps] weights need to be computed.
-    taps = graph.op("Add", graph.op("Mul", graph.cast(graph.op("Ceil", reach), np.int64), np.int64(2)), np.int64(1))
+    # How far the filter reaches on each side, in source pixels: only [s x taps] weights need to be computed.
+    support = graph.op("Mul", graph.op("Max", axis.length, divisor), np.int64(_SUPPORT[preprocess.interpolation]))
+    reach = graph.op("Div", graph.op("Sub", graph.op("Add", support, divisor), np.int64(1)), divisor)
+    after = graph.op("Add", reach, np.int64(1))
+    away = graph.op("Range", graph.op("Neg", reach), after, np.int64(1))
     one = np.array([1])
-    places = graph.op(
-        "Add", graph.op("Unsqueeze", starts, one), graph.op("Range", np.int64(0), taps, np.int64(1))
-    )  # int64 [s x taps]
-    corners = graph.op("Unsqueeze", graph.op("Sub", centres, half), one)
-    away = graph.op("Abs", graph.op("Div", graph.op("Sub", graph.cast(places, np.float64), corners), coarse))
-    is_near = graph.op("Less", places, graph.op("Unsqueeze", ends, one))
-    values = graph.op("Where", is_near, _kernel(graph, away, preprocess), np.float64(0))
+    places = graph.op("Add", graph.op("Unsqueeze", pixels, one), away)  # int64 [s x taps]
+    corners = graph.op("Unsqueeze", graph.op("Sub", fractions, np.float64(0.5)), one)
+    distances = graph.op("Abs", graph.op("Div", graph.op("Sub", graph.cast(away, np.float64), corners), coarse))
+    is_inside = graph.op("And", graph.op("Greater", places, np.int64(-1)), graph.op("Less", places, length))
+    values = graph.op("Where", is_inside, _kernel(graph, distances, preprocess), np.float64(0))
     values = graph.op("Div", values, graph.op("ReduceSum", values, one, keepdims=1))
-    upper, lower = (_dense(graph, part, places, length, taps) for part in _parts(graph, values))
+    # Places beside the image share one more column, of zeros.
+    places = graph.op("Where", is_inside, places, length)
+    upper, lower = (_dense(graph, part, places, length) for part in _parts(graph, values))
+    heads = np.arange(0, preprocess.crop_size, TILE)
+    tails = np.minimum(heads + TILE, preprocess.crop_size) - 1
+    starts = graph.op("Max", graph.op("Sub", graph.op("Gather", pixels, heads), reach), np.int64(0))
+    ends = graph.op("Min", graph.op("Add", graph.op("Gather", pixels, tails), after), length)
     if axis.block is not None:
         upper, lower = (_of_pixels(graph, weights, axis.length, axis.block) for weights in (upper, lower))
         starts = graph.op("Mul", starts, axis.block)
         ends = graph.op("Min", graph.op("Mul", ends, axis.block), axis.length)
-    heads = np.arange(0, preprocess.crop_size, TILE)
-    tails = np.minimum(heads + TILE, preprocess.crop_size) - 1
-    return FilterWeights(upper, lower, graph.op("Gather", starts, heads), graph.op("Gather", ends, tails), len(heads))
+    return FilterWeights(upper, lower, starts, ends, len(heads))
+
+
+def _split(graph: GraphWriter, centres: str, steps: str, length: str, divisor: str) -> tuple[str, str]:
+    """Centers as whole source pixels, int64 [s], and the rest, float64 [s].
+
+    The whole pixels are computed with integers, and the rest is kept close to what follows from integers. Runtimes that
+    compute floats more coarsely than the graph says, as OpenVINO does with bfloat16, then still find the right pixels.
+    """
+    numerator = graph.op("Mul", graph.op("Add", graph.op("Mul", steps, np.int64(2)), np.int64(1)), length)
+    denominator = graph.op("Mul", divisor, np.int64(2))
+    pixels = graph.op("Div", numerator, denominator)
+    rest = add_ratio(graph, graph.op("Sub", numerator, graph.op("Mul", pixels, denominator)), denominator)
+    exact = graph.op("Sub", centres, graph.cast(pixels, np.float64))
+    above = graph.op("Max", exact, graph.op("Sub", rest, np.float64(_ROUNDING)))
+    return pixels, graph.op("Min", above, graph.op("Add", rest, np.float64(_ROUNDING)))
 
 
 def _part(graph: GraphWriter, axis: Axis, reduction: str, preprocess: Preprocess) -> tuple[str, str]:
@@ -140,10 +159,10 @@ def _parts(graph: GraphWriter, weights: str) -> list[str]:
     return [graph.cast(graph.op("Mul", part, np.float64(2.0**-_PRECISION)), np.float32) for part in both]
 
 
-def _dense(graph: GraphWriter, values: str, places: str, length: str, taps: str) -> str:
-    """Values [s x taps] at their places in a matrix of zeros [s x (length + taps)]."""
+def _dense(graph: GraphWriter, values: str, places: str, length: str) -> str:
+    """Values [s x taps] at their places in a matrix of zeros [s x (length + 1)]."""
     side = graph.op("Gather", graph.op("Shape", places), np.array([0]))
-    width = graph.op("Unsqueeze", graph.op("Add", length, taps), np.array([0]))
+    width = graph.op("Unsqueeze", graph.op("Add", length, np.int64(1)), np.array([0]))
     zeros = graph.op("Expand", np.float32(0), graph.op("Concat", side, width, axis=0))
     return graph.op("ScatterElements", zeros, places, values, axis=1)
 

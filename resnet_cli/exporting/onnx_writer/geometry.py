@@ -14,7 +14,7 @@ import numpy as np
 import PIL
 
 from resnet_cli.engines.graph import GraphWriter
-from resnet_cli.exporting.onnx_writer.filters import TILE, Axis, FilterWeights, add_ratio, add_weights
+from resnet_cli.exporting.onnx_writer.filters import TILE, Axis, FilterWeights, add_weights
 from resnet_cli.preprocess import MAX_ASPECT, REDUCING_GAP, Preprocess
 
 #: Since this version, Pillow resizes tall images vertically first.
@@ -36,17 +36,11 @@ def add_preprocessing(graph: GraphWriter, images: str, preprocess: Preprocess, *
     across, down = _axes(graph, width, height, preprocess)
     columns, rows = (add_weights(graph, axis, preprocess) for axis in (across, down))
 
-    def horizontal_first(branch: GraphWriter) -> str:
-        return _second_pass(branch, _first_pass(branch, images, 2, columns, rows), 1, rows)
-
-    def vertical_first(branch: GraphWriter) -> str:
-        return _second_pass(branch, _first_pass(branch, images, 1, rows, columns), 2, columns)
-
-    if int(PIL.__version__.partition(".")[0]) >= _PILLOW_ORDERS:
-        is_tall = _is_tall(graph, across, down, preprocess)
-        square = graph.op_if(is_tall, vertical_first, horizontal_first)
+    if int(PIL.__version__.partition(".")[0]) < _PILLOW_ORDERS:
+        square = _passes(graph, images, 2, columns, rows)
     else:
-        square = horizontal_first(graph)
+        is_tall = _is_tall(graph, across, down, preprocess)
+        square = _in_order(graph, images, columns, rows, is_tall)
     if preprocess.fit == "pad":
         square = _on_mean_colour(graph, square, across, down, preprocess)
     add_normalisation(graph, square, preprocess, name=name)
@@ -87,10 +81,11 @@ def _axes(graph: GraphWriter, width: str, height: str, preprocess: Preprocess) -
             # In double precision, as in Python: 45 * (224 / 320) is less than 31.5.
             scale = graph.op("Div", np.float64(side), graph.cast(long, np.float64))
             scaled = graph.op("Round", graph.op("Mul", graph.cast(length, np.float64), scale))
-            new = graph.op("Max", graph.cast(scaled, np.int64), np.int64(1))
+            new = _near(graph, graph.cast(scaled, np.int64), graph.op("Mul", length, side), long)
+            new = graph.op("Max", new, np.int64(1))
             offset = graph.op("Neg", _half(graph, graph.op("Sub", side, new)))
-        gaps = graph.op("Div", add_ratio(graph, length, new), np.float64(REDUCING_GAP))
-        block = graph.op("Max", graph.cast(gaps, np.int64), np.int64(1))
+        gaps = graph.op("Div", length, graph.op("Mul", new, np.int64(REDUCING_GAP)))
+        block = graph.op("Max", gaps, np.int64(1))
         axes.append(Axis(length, new, offset, graph.op("Where", is_panorama, block, np.int64(1))))
     return axes
 
@@ -109,7 +104,33 @@ def _is_tall(graph: GraphWriter, across: Axis, down: Axis, preprocess: Preproces
     return graph.op("And", graph.op("Greater", lost[1], np.int64(0)), loses_more)
 
 
-def _first_pass(graph: GraphWriter, images: str, dimension: int, along: FilterWeights, other: FilterWeights) -> str:
+def _in_order(graph: GraphWriter, images: str, columns: FilterWeights, rows: FilterWeights, is_tall: str) -> str:
+    """Both passes in the order that depends on the size, without a branch.
+
+    Both orders are computed, but the one that is not needed reads a single pixel. Engines that compute both branches of
+    an ``If``, or refuse it, get the same result at the same speed.
+    """
+    is_wide = graph.op("Not", is_tall)
+    wide = _passes(graph, images, 2, *(_only_if(graph, is_wide, weights) for weights in (columns, rows)))
+    tall = _passes(graph, images, 1, *(_only_if(graph, is_tall, weights) for weights in (rows, columns)))
+    return graph.op("Where", is_tall, tall, wide)
+
+
+def _only_if(graph: GraphWriter, condition: str, weights: FilterWeights) -> FilterWeights:
+    """The weights as they are, or those of the first source pixel alone."""
+    starts = graph.op("Where", condition, weights.starts, np.int64(0))
+    return weights._replace(starts=starts, ends=graph.op("Where", condition, weights.ends, np.int64(1)))
+
+
+def _passes(graph: GraphWriter, images: str, dimension: int, along: FilterWeights, other: FilterWeights) -> str:
+    """Resizes along one axis (2 for columns, 1 for rows), then along the other."""
+    starts, ends = _bounds(graph, other)
+    needed = starts[0], ends[-1]
+    planes = _first_pass(graph, images, dimension, along, needed)
+    return _second_pass(graph, planes, 3 - dimension, other, needed)
+
+
+def _first_pass(graph: GraphWriter, images: str, dimension: int, along: FilterWeights, needed: tuple[str, str]) -> str:
     """Resizes along one axis, reading only what the result needs along the other.
 
     Args:
@@ -117,46 +138,45 @@ def _first_pass(graph: GraphWriter, images: str, dimension: int, along: FilterWe
         images: uint8 [b x h x w x 3].
         dimension: 2 for columns, 1 for rows.
         along: Weights of that axis.
-        other: Weights of the other axis.
+        needed: The first pixel along the other axis and the one after the last, int64 [1] each.
 
     Returns:
         Whole levels, float32 [b x 3 x h' x s] or [b x 3 x s x w'].
     """
-    first, last = _bounds(graph, other)
     axes = np.array([dimension, 3 - dimension])
     sums: tuple[list[str], list[str]] = ([], [])
-    for tile in range(along.num_tiles):
-        start, end = (graph.op("Gather", x, np.array([tile])) for x in (along.starts, along.ends))
-        corners = (graph.op("Concat", x, y, axis=0) for x, y in ((start, first), (end, last)))
+    for tile, (start, end) in enumerate(zip(*_bounds(graph, along), strict=True)):
+        corners = (graph.op("Concat", x, y, axis=0) for x, y in zip((start, end), needed, strict=True))
         part = graph.op("Slice", images, *corners, axes)
         planes = graph.cast(graph.op("Transpose", part, perm=[0, 3, 1, 2]), np.float32)
+        row = np.array([tile * TILE])
+        low, high = (graph.op("Concat", x, y, axis=0) for x, y in ((row, start), (row + TILE, end)))
         for weights, found in zip((along.high, along.low), sums, strict=True):
-            row = np.array([tile * TILE])
-            low, high = (graph.op("Concat", x, y, axis=0) for x, y in ((row, start), (row + TILE, end)))
             matrix = graph.op("Slice", weights, low, high, np.array([0, 1]))
-            if dimension == 2:
-                found.append(graph.op("MatMul", planes, graph.op("Transpose", matrix, perm=[1, 0])))
-            else:
-                found.append(graph.op("MatMul", matrix, planes))
+            found.append(_product(graph, planes, matrix, dimension))
     return _levels(graph, *(graph.op("Concat", *found, axis=dimension + 1) for found in sums))
 
 
-def _second_pass(graph: GraphWriter, planes: str, dimension: int, along: FilterWeights) -> str:
+def _second_pass(graph: GraphWriter, planes: str, dimension: int, along: FilterWeights, needed: tuple[str, str]) -> str:
     """Resizes float32 [b x 3 x h x w] planes, which hold only what is needed, along the other axis."""
-    sums = []
-    for weights in (along.high, along.low):
-        matrix = graph.op("Slice", weights, *_bounds(graph, along), np.array([1]))
-        if dimension == 2:
-            sums.append(graph.op("MatMul", planes, graph.op("Transpose", matrix, perm=[1, 0])))
-        else:
-            sums.append(graph.op("MatMul", matrix, planes))
-    return _levels(graph, *sums)
+    matrices = (graph.op("Slice", weights, *needed, np.array([1])) for weights in (along.high, along.low))
+    return _levels(graph, *(_product(graph, planes, matrix, dimension) for matrix in matrices))
 
 
-def _bounds(graph: GraphWriter, weights: FilterWeights) -> list[str]:
-    """The first source pixel that is read and the one after the last, int64 [1] each."""
-    ends = ((weights.starts, 0), (weights.ends, weights.num_tiles - 1))
-    return [graph.op("Gather", x, np.array([index])) for x, index in ends]
+def _product(graph: GraphWriter, planes: str, matrix: str, dimension: int) -> str:
+    """Planes [b x 3 x h x w] times weights, along columns (2) or rows (1)."""
+    if dimension == 2:
+        return graph.op("MatMul", planes, graph.op("Transpose", matrix, perm=[1, 0]))
+    return graph.op("MatMul", matrix, planes)
+
+
+def _bounds(graph: GraphWriter, weights: FilterWeights) -> tuple[list[str], list[str]]:
+    """For each tile, the first source pixel that it reads and the one after the last, int64 [1] each."""
+    sizes = np.ones(weights.num_tiles, dtype=np.int64)
+    starts, ends = (
+        graph.op_many("Split", x, sizes, outputs=weights.num_tiles, axis=0) for x in (weights.starts, weights.ends)
+    )
+    return starts, ends
 
 
 def _levels(graph: GraphWriter, high: str, low: str) -> str:
@@ -169,8 +189,17 @@ def _levels(graph: GraphWriter, high: str, low: str) -> str:
 
 
 def _half(graph: GraphWriter, number: str) -> str:
-    """Half of an int64, rounded half to even as in Python."""
-    return graph.cast(graph.op("Round", graph.op("Mul", graph.cast(number, np.float64), np.float64(0.5))), np.int64)
+    """Half of an int64 >= 0, rounded half to even as in Python."""
+    # Only numbers like 3, whose half is between an odd and an even one, are rounded up.
+    rest = graph.op("Sub", number, graph.op("Mul", graph.op("Div", number, np.int64(4)), np.int64(4)))
+    return graph.op("Div", graph.op("Add", number, graph.op("Div", rest, np.int64(3))), np.int64(2))
+
+
+def _near(graph: GraphWriter, rounded: str, above: str, below: str) -> str:
+    """A rounded ratio, kept within one of what follows from integers; see ``_split`` in ``filters.py``."""
+    twice = graph.op("Add", graph.op("Mul", above, np.int64(2)), below)
+    half_up = graph.op("Div", twice, graph.op("Mul", below, np.int64(2)))
+    return graph.op("Max", graph.op("Min", rounded, half_up), graph.op("Sub", half_up, np.int64(1)))
 
 
 def _on_mean_colour(graph: GraphWriter, square: str, across: Axis, down: Axis, preprocess: Preprocess) -> str:
