@@ -20,12 +20,13 @@ from resnet_cli.data.dataset import Item
 from resnet_cli.errors import ModelError, VerificationError
 from resnet_cli.exported.metadata import ExportMetadata
 from resnet_cli.exported.onnx import OnnxModel
-from resnet_cli.exporting.decisions import MultiLabelDecisions
+from resnet_cli.exporting.decisions import MultiLabelDecisions, fit_thresholds
 from resnet_cli.exporting.export import Job, measured
 from resnet_cli.exporting.formats.timm import timm_config
 from resnet_cli.exporting.hub.card import Exported, hub_card, hub_config
-from resnet_cli.exporting.parity import Parity, compare
-from resnet_cli.exporting.verification_data import VerificationImages, spread
+from resnet_cli.exporting.parity import compare
+from resnet_cli.exporting.parity_result import Parity
+from resnet_cli.exporting.verification_data import spread
 from resnet_cli.model.label_reliability import LabelReliability, LabelScaling, is_predicted
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.output import ModelOutput
@@ -151,7 +152,7 @@ def parity_with(
     *,
     max_drop: float = 0.0,
     precision: Any = "fp32",
-    fits_thresholds: bool = False,
+    thresholds: tuple[float, ...] | None = None,
 ) -> Parity:
     items = [
         Item(str(row), np.full((8, 8, 3), row, np.uint8), tuple(np.flatnonzero(values).tolist()))
@@ -165,9 +166,9 @@ def parity_with(
         expected=ModelOutput(PROBS),
         precision=precision,
         max_drop=max_drop,
-        fits_thresholds=fits_thresholds,
+        thresholds=thresholds,
     )
-    known = measured(parity, VerificationImages(items, "", True), dataclasses.replace(model, classes=("cat", "dog")))
+    known = measured(ModelOutput(found), TARGETS, dataclasses.replace(model, classes=("cat", "dog")))
     assert isinstance(known, LabelReliability)
     assert (known.probs == found).all() and (known.targets == TARGETS).all()
     return parity
@@ -195,7 +196,8 @@ def test_a_file_that_ranks_as_well_but_chooses_other_labels_is_rejected(model: M
     with pytest.raises(VerificationError, match=r"micro F1 falls by 100\.00 points; at most 1 are allowed"):
         found.require("onnx int8")
     # With thresholds of its own it chooses the same labels.
-    matched = parity_with(shifted, model, precision="int8", max_drop=0.01, fits_thresholds=True)
+    fitted = fit_thresholds(PROBS, shifted, TARGETS, (0.5, 0.5))
+    matched = parity_with(shifted, model, precision="int8", max_drop=0.01, thresholds=fitted)
     assert matched.passed and matched.drops == {"mAP": 0, "micro F1": 0}
     assert all(0.12 < least < 0.48 for least in matched.decisions.file_thresholds)
 

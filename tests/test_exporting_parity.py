@@ -13,7 +13,8 @@ from resnet_cli.data.dataset import Item
 from resnet_cli.errors import VerificationError
 from resnet_cli.exported.metadata import FilePrecision
 from resnet_cli.exporting.decisions import SingleLabelDecisions
-from resnet_cli.exporting.parity import BATCHES, ODD_SIZES, Parity, compare
+from resnet_cli.exporting.parity import BATCHES, ODD_SIZES, compare
+from resnet_cli.exporting.parity_result import Parity
 from resnet_cli.exporting.verification_data import spread
 from resnet_cli.images import Pixels
 from resnet_cli.model.output import ModelOutput

@@ -30,7 +30,7 @@ from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.config.inspect import InspectConfig
 from resnet_cli.errors import ConfigError
 from resnet_cli.evaluation.scoring import Scores
-from resnet_cli.exporting.parity import Parity
+from resnet_cli.exporting.parity_result import Parity
 from resnet_cli.loggers.listener import Logged, require
 from resnet_cli.model.model_file import Model
 from resnet_cli.prediction import Predictor

@@ -12,7 +12,7 @@ from resnet_cli.config.export import ExportConfig
 
 if TYPE_CHECKING:
     from resnet_cli.commands.export import ExportResult
-    from resnet_cli.exporting.parity import Parity
+    from resnet_cli.exporting.parity_result import Parity
 
 #: What ``-h`` shows.
 ESSENTIAL = ("format", "out", "int8", "fp16", "max_drop", "verify_with", "benchmark", "push")

@@ -14,7 +14,7 @@ from resnet_cli.text import percent, percent_range, printable, size
 
 if TYPE_CHECKING:
     from resnet_cli.commands.export import ExportResult, FormatComparison
-    from resnet_cli.exporting.parity import Parity
+    from resnet_cli.exporting.parity_result import Parity
 
 BYTES_PER_MB = 1e6
 #: Narrower terminals show no differences between file and model.

@@ -14,10 +14,10 @@ from resnet_cli.config.export import ExportConfig
 from resnet_cli.exported.metadata import FilePrecision
 from resnet_cli.exporting.benchmark import FormatResult, benchmark
 from resnet_cli.exporting.decisions import DECISIONS, Decisions
-from resnet_cli.exporting.export import Job, check, measured, model_output
+from resnet_cli.exporting.export import Job, check, model_output
 from resnet_cli.exporting.hub.destination import destination
 from resnet_cli.exporting.hub.push import Push, Pushed
-from resnet_cli.exporting.parity import Parity
+from resnet_cli.exporting.parity_result import Parity
 from resnet_cli.exporting.verification_data import images_to_verify
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.weights import load_model
@@ -145,15 +145,13 @@ def export(
     if config.out is not None:
         # Not beside the model: its run may have been removed since then, and half a run must not come back.
         make_dir(out.parent)
-    with _temporary(out, is_folder=job.is_folder) as temporary:
+    with _temporary(out, None if job.is_folder else job.config.format) as temporary:
         on_status(f"writing {job.name}")
         file = job.write(temporary, on_work)
-        parity = check(job, file, images, expected, on_work=on_work, on_status=on_status)
+        parity = check(job, temporary, file, images, expected, on_work=on_work, on_status=on_status)
         if on_parity:
             on_parity(parity)
         parity.require(job.name)
-        if job.precision != "fp32" and images.is_validation and job.metadata.reliability is not None:
-            job.rewrite(temporary, measured(parity, images, model), parity.decisions.file_thresholds)
         files = (
             [temporary] if temporary.is_file() else [file for file in sorted(temporary.rglob("*")) if file.is_file()]
         )
@@ -197,10 +195,15 @@ def _open(model: Model | str | os.PathLike[str], config: ExportConfig) -> Model:
 
 
 @contextlib.contextmanager
-def _temporary(out: Path, *, is_folder: bool) -> Iterator[Path]:
-    """A path beside ``out`` that is renamed to it if no error occurs."""
-    if not is_folder:
-        with atomic_path(out) as temporary:
+def _temporary(out: Path, suffix: str | None) -> Iterator[Path]:
+    """A path beside ``out`` that is renamed to it if no error occurs.
+
+    Args:
+        out: What will be written.
+        suffix: How the name of a file has to end, since engines recognize a file by that; None for a folder.
+    """
+    if suffix is not None:
+        with atomic_path(out, suffix=f".tmp.{suffix}") as temporary:
             yield temporary
         return
     hint = "choose another folder with --out"

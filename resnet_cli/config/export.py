@@ -106,6 +106,15 @@ class ExportConfig(OfflineConfig):
             "1%",
         ),
     ] = 0.01
+    max_shift: Annotated[
+        Share,
+        Flag(
+            "How much --int8 may change probabilities, on average over the images: of each image, the largest change "
+            "counts.",
+            VERIFICATION,
+            "5%",
+        ),
+    ] = 0.05
     benchmark: Annotated[bool, Flag("Export, check and time every format, and keep no file.", VERIFICATION)] = False
     push: Annotated[
         str | None,
@@ -136,6 +145,12 @@ class ExportConfig(OfflineConfig):
             ("max_drop",),
             lambda config: config.benchmark or config.int8 or config.fp16,
             "has no effect without --int8 or --fp16: float32 may not lose any accuracy",
+            strict=True,
+        ),
+        Rule(
+            ("max_shift",),
+            lambda config: config.benchmark or config.int8,
+            "has no effect without --int8: other files may hardly change probabilities",
             strict=True,
         ),
         Rule(("calibrate_with",), lambda config: config.benchmark or config.int8, "has no effect without --int8"),

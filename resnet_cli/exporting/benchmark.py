@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from resnet_cli.config.export import ExportConfig
-from resnet_cli.errors import ConfigError, SetupError
+from resnet_cli.errors import ConfigError, SetupError, VerificationError
 from resnet_cli.evaluation.intervals import Interval
 from resnet_cli.exporting.export import Job, check, model_output
-from resnet_cli.exporting.parity import as_json
+from resnet_cli.exporting.parity_result import as_json
 from resnet_cli.exporting.verification_data import images_to_verify
 from resnet_cli.model.model_file import Model
 from resnet_cli.system.caches import temporary_folder
@@ -87,23 +87,25 @@ def benchmark(
         on_status(title)
         job = Job(model, config.model_copy(update=options))
         with temporary_folder() as folder:
-            path = folder / "model"
+            path = folder / job.file_name()
             if job.is_folder:
                 path.mkdir()
             try:
                 job.check()
                 runtime = job.write(path, on_work)
-            except (SetupError, ConfigError) as error:
+                parity = check(
+                    job,
+                    path,
+                    runtime,
+                    images,
+                    expected,
+                    on_work=on_work,
+                    on_status=lambda text, title=title: on_status(f"{title}, {text}"),  # type: ignore[misc]
+                    tries_engines=False,
+                )
+            except (SetupError, ConfigError, VerificationError) as error:
                 rows.append(FormatResult(name, note=error.message))
                 continue
-            parity = check(
-                job,
-                runtime,
-                images,
-                expected,
-                on_work=on_work,
-                on_status=lambda text, title=title: on_status(f"{title}, {text}"),  # type: ignore[misc]
-            )
             if not rows:
                 size = model.path.stat().st_size if model.path is not None else 0
                 rows.append(

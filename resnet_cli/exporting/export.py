@@ -15,9 +15,13 @@ from resnet_cli.config.export import ExportConfig
 from resnet_cli.data.dataset import targets_of
 from resnet_cli.evaluation.evaluate import evaluate
 from resnet_cli.exported.metadata import ExportMetadata, FilePrecision
+from resnet_cli.exporting import fresh_answers
+from resnet_cli.exporting.decisions import fit_thresholds
 from resnet_cli.exporting.formats import open_format
 from resnet_cli.exporting.formats.base import Format
-from resnet_cli.exporting.parity import Parity, compare
+from resnet_cli.exporting.parity import compare, predict_all
+from resnet_cli.exporting.parity_result import EngineCheck, Parity
+from resnet_cli.exporting.recalibration import at_temperature, refit_temperature
 from resnet_cli.exporting.verification_data import VerificationImages, images_to_calibrate
 from resnet_cli.model.facts import MODEL_FILE
 from resnet_cli.model.label_reliability import RESULTS
@@ -79,16 +83,47 @@ class Job:
         calibration = functools.partial(self._calibration, on_work)
         return self._format.write(self.model, self.metadata, self.config, path, calibration=calibration)
 
-    def rewrite(
-        self, path: Path, reliability: ValidationResults, thresholds: tuple[float, ...], on_work: OnWork | None = None
-    ) -> Predictor[Any]:
-        """Writes a file again, with its thresholds and the results of the file itself on the validation split."""
-        limit = None if self.metadata.most_novel is None else reliability.most_novel
+    def adapt(
+        self,
+        path: Path,
+        expected: ModelOutput,
+        found: ModelOutput,
+        targets: NDArray[np.integer[Any]],
+        on_work: OnWork | None = None,
+    ) -> tuple[ModelOutput, Predictor[Any]]:
+        """Writes a file again with what depends on its own probabilities of the validation images.
+
+        These are the temperature of a quantized file, the thresholds of a multi-label file, and the results from which
+        operating points are derived.
+
+        Args:
+            path: The file or folder.
+            expected: The model's output for validation images.
+            found: The file's output for them.
+            targets: Their targets.
+            on_work: Called with the progress on the images of a quantization, if that has to be repeated.
+
+        Returns:
+            The output that the file now has for them, and the file, opened.
+        """
+        model, metadata = self.model, self.metadata
+        thresholds = metadata.thresholds
+        if thresholds:
+            thresholds = fit_thresholds(expected.probs, found.probs, targets, thresholds)
+        elif self.precision == "int8":
+            temperature = refit_temperature(model.temperature, expected.probs, found.probs, targets.astype(np.int64))
+            probs = at_temperature(found.probs, model.temperature, temperature)
+            found, model = found._replace(probs=probs), dataclasses.replace(model, temperature=temperature)
+        results = measured(found, targets, model)
         self.metadata = dataclasses.replace(
-            self.metadata, reliability=reliability, most_novel=limit, thresholds=thresholds
+            metadata,
+            temperature=model.temperature,
+            thresholds=thresholds,
+            reliability=results,
+            most_novel=None if metadata.most_novel is None else results.most_novel,
         )
         calibration = functools.partial(self._calibration, on_work)
-        return self._format.rewrite(self.model, self.metadata, self.config, path, calibration=calibration)
+        return found, self._format.rewrite(model, self.metadata, self.config, path, calibration=calibration)
 
     def default_path(self) -> Path:
         """Beside the model of a run; in the current folder for weights from a cache."""
@@ -150,37 +185,76 @@ def model_output(model: Model, images: VerificationImages, on_work: OnWork | Non
 
 def check(
     job: Job,
+    path: Path,
     file: Predictor[Any],
     images: VerificationImages,
     expected: ModelOutput,
     *,
     on_work: OnWork | None,
     on_status: OnStatus = no_status,
+    tries_engines: bool = True,
 ) -> Parity:
-    """The parity check; see :mod:`resnet_cli.exporting.parity`."""
+    """The parity check; see :mod:`resnet_cli.exporting.parity`. A file in another precision is adapted before.
+
+    Args:
+        job: The job that wrote the file.
+        path: The file or folder.
+        file: The same, opened.
+        images: The images to check with.
+        expected: The model's output for them.
+        on_work: Called with the progress on the images.
+        on_status: Called with what is being done after that.
+        tries_engines: Whether other engines that are installed here run an ONNX file too.
+
+    Raises:
+        VerificationError: The file cannot be used in a fresh process.
+    """
+    model, before = job.model, job.metadata
+    found = predict_all(file, images.items, _reports("compare", on_work))
+    if job.precision != "fp32" and images.is_validation and before.reliability is not None:
+        on_status(f"writing {job.name} with its own results")
+        targets = targets_of(images.items, model.task, len(model.classes))
+        found, file = job.adapt(path, expected, found, targets, on_work)
     parity = compare(
-        TorchPredictor(job.model, REFERENCE),
+        TorchPredictor(model, REFERENCE),
         file,
         images.items,
-        classes=job.model.classes,
+        classes=model.classes,
         expected=expected,
+        found=found,
         precision=job.precision,
         max_drop=0.0 if job.precision == "fp32" else job.config.max_drop,
-        # Only then are they written into the file: see `Job.rewrite`.
-        fits_thresholds=job.precision != "fp32" and images.is_validation and job.metadata.reliability is not None,
+        max_shift=job.config.max_shift if job.precision == "int8" else 1.0,
+        thresholds=job.metadata.thresholds or None,
         data=images.description,
-        on_progress=_reports("compare", on_work),
         on_status=on_status,
     )
-    return dataclasses.replace(parity, caveat=precision_conflict(job.model.provenance, "fp32"))
+    on_status("asking a fresh process")
+    rows = fresh_answers.choose(len(images.items))
+    chosen = [images.items[row].open(model.preprocess.bit_depth) for row in rows]
+    own, decisions = found.probs[rows], parity.decisions
+    first = fresh_answers.first_answers(
+        path, job.metadata, chosen, name=job.name, own=own, expected=expected.probs[rows], decisions=decisions
+    )
+    engines: tuple[EngineCheck, ...] = ()
+    if tries_engines and job.config.format == "onnx":
+        on_status("asking other engines")
+        engines = fresh_answers.other_engines(path, job.metadata, chosen, own=own, decisions=decisions)
+    is_refitted = job.metadata.temperature != before.temperature
+    return dataclasses.replace(
+        parity,
+        checks=(*parity.checks, first),
+        engines=engines,
+        temperatures=(before.temperature, job.metadata.temperature) if is_refitted else None,
+        caveat=precision_conflict(model.provenance, "fp32"),
+    )
 
 
 def _reports(work: Work, on_work: OnWork | None) -> Progress | None:
     return None if on_work is None else functools.partial(on_work, work)
 
 
-def measured(parity: Parity, images: VerificationImages, model: Model) -> ValidationResults:
-    """The results of the file itself on the validation split, from which operating points are derived."""
-    targets = targets_of(images.items, model.task, len(model.classes))
-    novel = parity.novelty if parity.novelty is not None else np.zeros(len(targets), dtype=np.float32)
-    return RESULTS[model.task].measure(parity.probs, targets, novel.astype(np.float32))
+def measured(output: ModelOutput, targets: NDArray[np.integer[Any]], model: Model) -> ValidationResults:
+    """The results of a file itself on the validation split, from which operating points are derived."""
+    novel = output.novelty if output.novelty is not None else np.zeros(len(targets), dtype=np.float32)
+    return RESULTS[model.task].measure(output.probs, targets, novel.astype(np.float32))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -14,17 +12,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resnet_cli.data.dataset import Item, targets_of
-from resnet_cli.errors import VerificationError
-from resnet_cli.evaluation.intervals import Interval
 from resnet_cli.exported.metadata import FilePrecision
-from resnet_cli.exporting.decisions import DECISIONS, Decisions, fit_thresholds
+from resnet_cli.exporting.decisions import DECISIONS, Decisions
+from resnet_cli.exporting.parity_result import Check, Difference, Parity
 from resnet_cli.model.output import ModelOutput
 from resnet_cli.prediction import Predictor
 from resnet_cli.system.events import OnStatus, Progress, no_status
-from resnet_cli.text import percent
 
-#: Largest difference of a probability, by precision; for int8 only the accuracy counts.
-TOLERANCE: dict[FilePrecision, float] = {"fp32": 1e-3, "fp16": 2e-2, "int8": 1.0}
+#: Largest difference of a probability, by precision; for int8, accuracy and the mean difference count. fp16 differed by
+#: FP16_MEASURED on photos of ants and bees, ImageNet's classes and CIFAR-10.
+TOLERANCE: dict[FilePrecision, float] = {"fp32": 1e-3, "fp16": 5e-3, "int8": 1.0}
 #: Largest difference of a novelty; int8 files store the novelty that they themselves compute for validation images.
 NOVELTY_TOLERANCE: dict[FilePrecision, float] = {"fp32": 1e-3, "fp16": 1e-2, "int8": 2.0}
 #: Batch sizes to try with images of one size; the last is typical of a small server.
@@ -39,144 +36,6 @@ NUM_TIMED = {1: 5, 32: 1}
 NUM_NAMED = 10
 
 
-@dataclasses.dataclass(frozen=True)
-class Check:
-    """Model and file compared on one group of images.
-
-    Attributes:
-        name: What is special about the group.
-        num_images: Number of images.
-        max_difference: Largest difference of a probability.
-        agreement: Share of images with the same class, or the same labels, apart from ties.
-        passed: Whether the two are close enough.
-    """
-
-    name: str
-    num_images: int
-    max_difference: float
-    agreement: float
-    passed: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Difference:
-    """An image for which model and file predict different classes or labels.
-
-    Attributes:
-        name: Name of the image.
-        expected: Class, or labels, predicted by the model.
-        expected_prob: Probability of that class; of labels, that of the class for which they differ most.
-        found: Class, or labels, predicted by the file.
-        found_prob: Probability of that class.
-    """
-
-    name: str
-    expected: str
-    expected_prob: float
-    found: str
-    found_prob: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Parity:
-    """The result of the parity check.
-
-    Attributes:
-        data: Description of the images.
-        checks: Results by group of images.
-        decisions: How the task of the model decides and scores.
-        model_accuracy: Accuracy of the model with its 95 % interval; macro mAP of a multi-label model.
-        file_accuracy: The same for the file.
-        drops: What the file loses: the name of a score -> the difference; negative where it gains.
-        max_drop: The most that it may lose of each of them: for accuracy, as a share of the images.
-        max_novelty_difference: Largest difference of a novelty; None if the file does not compute it.
-        is_novelty_close: Whether that difference is small enough.
-        differences: Images with different predictions, those of which the model is most confident first.
-        model_ms: Batch size -> milliseconds per image for the model, preprocessing included.
-        file_ms: Batch size -> milliseconds per image for the file, preprocessing included.
-        probs: Probabilities from the file for all labeled images, float32 [n x k].
-        novelty: Novelty from the file for all labeled images, float32 [n]; None if it does not compute it.
-        caveat: A sentence if the model's own metrics were computed in another precision than the check.
-    """
-
-    data: str
-    checks: tuple[Check, ...]
-    decisions: Decisions
-    model_accuracy: Interval
-    file_accuracy: Interval
-    drops: dict[str, float]
-    max_drop: float
-    max_novelty_difference: float | None
-    is_novelty_close: bool
-    differences: tuple[Difference, ...]
-    model_ms: dict[int, float]
-    file_ms: dict[int, float]
-    probs: NDArray[np.float32] = dataclasses.field(repr=False)
-    novelty: NDArray[np.float32] | None = dataclasses.field(repr=False)
-    caveat: str | None = None
-
-    @property
-    def max_difference(self) -> float:
-        """Largest difference of a probability over all groups of images."""
-        return max(check.max_difference for check in self.checks)
-
-    @property
-    def drop(self) -> float:
-        """The most that the file loses of a score; negative if it gains of every one."""
-        return max(self.drops.values())
-
-    @property
-    def passed(self) -> bool:
-        """Whether the file may be kept."""
-        # A difference of two floats: one image of a hundred is exactly a point.
-        predictions_agree = all(check.passed for check in self.checks)
-        return predictions_agree and self.is_novelty_close and self.drop <= self.max_drop + 1e-9
-
-    def require(self, what: str) -> None:
-        """Rejects a file that differs.
-
-        Raises:
-            VerificationError: The file differs from the model.
-        """
-        if self.passed:
-            return
-        failed = [check for check in self.checks if not check.passed]
-        reasons = [
-            f"{check.name}: largest difference {check.max_difference:.2g}, {self.decisions.same} for "
-            f"{percent(check.agreement)}"
-            for check in failed
-        ]
-        if not self.is_novelty_close:
-            reasons.append(f"novelty: largest difference {self.max_novelty_difference:.2g}")
-        reasons += [
-            f"{name} falls by {100 * drop:.2f} points; at most {100 * self.max_drop:g} are allowed"
-            for name, drop in self.drops.items()
-            if drop > self.max_drop + 1e-9
-        ]
-        raise VerificationError(
-            f"the predictions of {what} differ from the model's, and it was not written: {'; '.join(reasons)}",
-            hint="allow more with --max-drop, or export with --fp16 or in float32"
-            if not failed and self.is_novelty_close
-            else "export without --int8 and --fp16; if that fails too, please report a bug",
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "data": self.data,
-            "passed": self.passed,
-            "checks": [dataclasses.asdict(check) for check in self.checks],
-            f"model_{self.decisions.key}": as_json(self.model_accuracy),
-            f"file_{self.decisions.key}": as_json(self.file_accuracy),
-            "max_drop": self.max_drop,
-            "max_novelty_difference": self.max_novelty_difference,
-            "is_novelty_close": self.is_novelty_close,
-            "differences": [dataclasses.asdict(difference) for difference in self.differences],
-            "model_ms": {str(size): ms for size, ms in self.model_ms.items()},
-            "file_ms": {str(size): ms for size, ms in self.file_ms.items()},
-        }
-
-
 def compare(
     model: Predictor[Any],
     file: Predictor[Any],
@@ -184,9 +43,11 @@ def compare(
     *,
     classes: Sequence[str],
     expected: ModelOutput,
+    found: ModelOutput | None = None,
     precision: FilePrecision = "fp32",
     max_drop: float = 0.0,
-    fits_thresholds: bool = False,
+    max_shift: float = 1.0,
+    thresholds: tuple[float, ...] | None = None,
     data: str = "",
     on_progress: Progress | None = None,
     on_status: OnStatus = no_status,
@@ -199,20 +60,19 @@ def compare(
         items: Labeled images, at least one, all readable.
         classes: Class names in index order.
         expected: The model's output for the items.
+        found: The file's output for them, if it is known; see :func:`predict_all`.
         precision: The file's precision, which determines how much it may differ.
         max_drop: What the file may lose of a score, such as accuracy as a share of the images.
-        fits_thresholds: Whether a multi-label file gets thresholds of its own, see
-            :func:`~resnet_cli.exporting.decisions.fit_thresholds`; the items are then validation images.
+        max_shift: What probabilities may change by: the mean over the items of the largest difference of a probability.
+        thresholds: Those of a multi-label file, if they are not the model's.
         data: Description of the images.
         on_progress: Called with (images done, images in all).
         on_status: Called with what is being done after that.
     """
     targets = targets_of(items, model.task, len(classes))
-    found = _predict_all(file, items, on_progress)
-    own = None
-    if fits_thresholds and model.thresholds:
-        own = fit_thresholds(expected.probs, found.probs, targets, model.thresholds)
-    decisions = DECISIONS[model.task](classes, model.thresholds, own)
+    if found is None:
+        found = predict_all(file, items, on_progress)
+    decisions = DECISIONS[model.task](classes, model.thresholds, thresholds)
 
     def check(name: str, expected: NDArray[np.float32], found: NDArray[np.float32]) -> Check:
         return _check(name, expected, found, precision, decisions=decisions)
@@ -241,6 +101,8 @@ def compare(
         file_accuracy=decisions.rate(found.probs, targets),
         drops=decisions.drops(expected.probs, found.probs, targets),
         max_drop=max_drop,
+        mean_difference=float(np.abs(expected.probs - found.probs).max(axis=1).mean()),
+        max_shift=max_shift,
         max_novelty_difference=novel,
         is_novelty_close=novel is None or novel <= NOVELTY_TOLERANCE[precision],
         differences=tuple(
@@ -249,8 +111,6 @@ def compare(
         ),
         model_ms=milliseconds(model, examples[0]),
         file_ms=milliseconds(file, examples[0]),
-        probs=found.probs,
-        novelty=found.novelty,
     )
 
 
@@ -269,7 +129,8 @@ def milliseconds(predictor: Predictor[Any], image: Image.Image) -> dict[int, flo
     return found
 
 
-def _predict_all(file: Predictor[Any], items: Sequence[Item], on_progress: Progress | None) -> ModelOutput:
+def predict_all(file: Predictor[Any], items: Sequence[Item], on_progress: Progress | None = None) -> ModelOutput:
+    """Probabilities, and novelty if the file computes it, for all items one after the other."""
     probs, novel = [], []
     bit_depth = file.preprocess.bit_depth
     for start in range(0, len(items), CHUNK):
@@ -298,8 +159,3 @@ def _check(
     agreement = float(decisions.are_same(expected, found).mean())
     is_close = difference <= TOLERANCE[precision] and bool(np.isfinite(found).all())
     return Check(name, len(expected), difference, agreement, is_close and (precision != "fp32" or agreement == 1))
-
-
-def as_json(score: Interval) -> dict[str, float | None]:
-    """An interval as JSON values, which have no NaN."""
-    return {name: None if math.isnan(value) else value for name, value in score._asdict().items()}

@@ -220,11 +220,15 @@ def refuse_existing(out: Path | None, *, hint: str = NEW_NAME) -> None:
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, suffix: str = ".tmp") -> Iterator[Path]:
     """Yields a temporary name beside ``path``; a clean exit renames it, anything else removes it.
 
     The data is flushed to the disk before the rename, so a reader sees the old file, the new file or
     no file, even after ``kill -9`` or a power cut.
+
+    Args:
+        path: The file to write.
+        suffix: The end of the temporary name.
 
     Raises:
         DiskError: The folder cannot be written or the disk is full.
@@ -232,7 +236,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     with disk_errors(
         path.parent, "write in", hint="choose another folder with --out, or fix its permissions or free some space"
     ):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=suffix)
         os.close(handle)
     temporary = Path(name)
     try:

@@ -12,7 +12,7 @@ import yaml
 from resnet_cli.errors import ConfigError
 from resnet_cli.exported.metadata import IMAGES, NOVELTY, PIXELS, PROBS, RAW_IMAGES, ExportMetadata
 from resnet_cli.exporting.hub.wording import WORDING, thresholds_table
-from resnet_cli.exporting.parity import Parity
+from resnet_cli.exporting.parity_result import Parity
 from resnet_cli.installation import install_command
 from resnet_cli.model.facts import MODEL_FILE
 from resnet_cli.model.model_file import Model

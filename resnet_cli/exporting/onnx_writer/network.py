@@ -15,6 +15,8 @@ from resnet_cli.exported.metadata import HEATMAP, NOVELTY, PROBS
 from resnet_cli.model.reliability import NUM_NEAREST, NoveltyScorer
 from resnet_cli.task import TaskName
 
+#: The constant that logits are divided by.
+TEMPERATURE = "temperature"
 #: Task -> the operator that makes probabilities of logits, and its attributes.
 _ACTIVATIONS: Mapping[TaskName, tuple[str, dict[str, Any]]] = {
     "single-label": ("Softmax", {"axis": 1}),
@@ -28,7 +30,8 @@ def add_probs(graph: GraphWriter, features: str, head: nn.Module, temperature: f
     Returns:
         ``probs``, float32 [b x k].
     """
-    logits = graph.op("Div", add_layer(graph, features, head, HEAD), np.float32(temperature))
+    divisor = graph.constant(np.float32(temperature), TEMPERATURE)
+    logits = graph.op("Div", add_layer(graph, features, head, HEAD), divisor)
     kind, attributes = _ACTIVATIONS[task]
     return graph.op(kind, logits, name=PROBS, **attributes)
 
