@@ -35,7 +35,7 @@ class Check:
 class EngineCheck:
     """The file in another engine that is installed here, in a fresh process.
 
-    What it gives never rejects the file, which is right in its own runtime; but whoever uses the engine has to know.
+    What it gives never rejects the file, which is right in its own runtime, but users of the engine have to know it.
 
     Attributes:
         name: The engine.
