@@ -307,7 +307,7 @@ def test_an_openvino_folder_answers_as_the_model_does(full_run: Trained) -> None
     pytest.importorskip("openvino", reason="openvino is not installed")
     result = run_cli("export", full_run.run, "--format", "openvino", "--out", "made", "--json")
     assert result.exit_code == 0, result.output
-    assert sorted(os.listdir("made")) == ["model.bin", "model.xml", METADATA_FILE]
+    assert sorted(os.listdir("made")) == ["labels.txt", "model.bin", "model.xml", METADATA_FILE]
 
 
 @pytest.fixture(scope="module")

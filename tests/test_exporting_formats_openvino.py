@@ -1,15 +1,44 @@
-"""OpenVINO's folder: what a full disk does to it."""
+"""OpenVINO's folder: the same answers in every precision, from its first image on, and what a full disk does to it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.full_disk import largest_file
+from support.narrow_network import make_narrow
+from support.synthetic_models import PREPROCESS, images, telling_model
 
+from resnet_cli.config.export import ExportConfig
 from resnet_cli.errors import DiskError
+from resnet_cli.exporting.export import Job
 from resnet_cli.exporting.formats.openvino import write_openvino
+from resnet_cli.exporting.other_engines import OWN, ask
+from resnet_cli.predictor import TorchPredictor
+from resnet_cli.system.device import REFERENCE
+
+
+@pytest.mark.parametrize(("options", "tolerance"), [({}, 1e-5), ({"fp16": True}, 5e-3), ({"int8": True}, 0.1)])
+def test_every_precision_answers_as_the_model_does_from_the_first_image_on(
+    options: dict[str, bool], tolerance: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    make_narrow(monkeypatch)
+    model, photos = telling_model(), images()
+    job = Job(model, ExportConfig(format="openvino", **options))  # type: ignore[arg-type]
+    monkeypatch.setattr(job, "_calibration", lambda on_work: map(PREPROCESS, photos))
+    opened = job.write(tmp_path)
+    expected = TorchPredictor(model, REFERENCE).predict_images(photos)
+    found = opened.predict_images(photos)
+    assert expected.novelty is not None and found.novelty is not None
+    assert np.abs(found.probs - expected.probs).max() <= tolerance
+    assert np.abs(found.novelty - expected.novelty).max() <= tolerance
+    assert (tmp_path / "labels.txt").read_text("utf-8").splitlines() == list(model.classes)
+    if not options:
+        answer = ask(OWN, tmp_path, job.metadata, photos)
+        assert not answer.refused and answer.difference(expected.probs) <= tolerance
 
 
 def test_a_full_disk_is_an_error_of_the_disk(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ FORMAT_OPTIONS: Mapping[str, frozenset[str]] = {
     "onnx": frozenset({"input", "int8", "fp16", "novelty", "overwrite"}),
     "pt2": frozenset({"input", "novelty", "overwrite"}),
     "safetensors": frozenset(),
-    "openvino": frozenset({"novelty"}),
+    "openvino": frozenset({"int8", "fp16", "novelty"}),
 }
 #: Fields that have an effect only on some formats. ``overwrite`` belongs to files: a folder is never replaced.
 _SPECIAL = ("input", "int8", "fp16", "novelty", "overwrite")

@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from resnet_cli.config.export import ExportConfig
+from resnet_cli.engines import int8
 from resnet_cli.engines.openvino_backbone import load_openvino
 from resnet_cli.errors import DiskError
-from resnet_cli.exported.metadata import ExportMetadata
+from resnet_cli.exported.metadata import IMAGES, ExportMetadata
 from resnet_cli.exported.openvino import MODEL_FILE, OpenVinoModel
-from resnet_cli.exporting.formats.base import Calibration, Format
+from resnet_cli.exporting.formats.base import Calibration, Format, write_texts
 from resnet_cli.exporting.onnx_writer.file import finish, take_pixels, to_onnx
 from resnet_cli.model.model_file import Model
 
 
 class OpenVinoFormat(Format):
-    """A folder that ``openvino.Core().read_model`` reads, in float32."""
+    """A folder that ``openvino.Core().read_model`` reads."""
 
     name = "openvino"
     input_kind = "pixels"
@@ -32,15 +33,27 @@ class OpenVinoFormat(Format):
         self, model: Model, metadata: ExportMetadata, config: ExportConfig, path: Path, *, calibration: Calibration
     ) -> OpenVinoModel:
         """Converts the ONNX graph; see :meth:`Format.write`."""
-        made = take_pixels(to_onnx(model, with_novelty=config.novelty, with_heat=False), model.preprocess)
-        return write_openvino(finish(made, metadata), path, metadata)
+        is_int8 = metadata.precision == "int8"
+        made = to_onnx(model, precision="int8" if is_int8 else "fp32", with_novelty=config.novelty, with_heat=False)
+        if is_int8:
+            made = int8.quantise(made, calibration(), model.preprocess, images=IMAGES)
+        graph = take_pixels(made, model.preprocess)
+        return write_openvino(finish(graph, metadata), path, metadata, half=metadata.precision == "fp16")
 
 
-def write_openvino(onnx: bytes, folder: Path, metadata: ExportMetadata) -> OpenVinoModel:
-    """Converts an ONNX graph that takes ``pixels``, in float32.
+def write_openvino(onnx: bytes, folder: Path, metadata: ExportMetadata, *, half: bool = False) -> OpenVinoModel:
+    """Converts an ONNX graph that takes ``pixels``.
 
     The resizing is not part of the graph: with a graph that resizes, OpenVINO 2026.4 returned different results for the
-    first image and for the same image a second time.
+    first image and for the same image a second time. The folder cannot say that it needs float32 either: OpenVINO
+    ignores ``INFERENCE_PRECISION_HINT`` in the model's ``runtime_options``, and with an attribute ``precise`` on every
+    layer it still computes convolutions in bfloat16.
+
+    Args:
+        onnx: The ONNX file; a quantized one stays quantized.
+        folder: An empty folder.
+        metadata: Its metadata.
+        half: Store the weights in float16; OpenVINO still computes in float32.
 
     Raises:
         DiskError: The disk is full.
@@ -51,10 +64,10 @@ def write_openvino(onnx: bytes, folder: Path, metadata: ExportMetadata) -> OpenV
     source.write_bytes(onnx)
     converted = openvino.convert_model(source)
     try:
-        openvino.save_model(converted, folder / MODEL_FILE, compress_to_fp16=False)
+        openvino.save_model(converted, folder / MODEL_FILE, compress_to_fp16=half)
     except RuntimeError as error:
         # It gives no reason: "basic_ios::clear: iostream error".
         raise DiskError(f"OpenVINO cannot write to {folder.parent}: {error}", hint="free some space") from error
     source.unlink()
-    metadata.write(folder)
+    write_texts(folder, metadata)
     return OpenVinoModel(folder)
