@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from resnet_cli.errors import DiskError
 from resnet_cli.exporting.export import Job
 from resnet_cli.exporting.formats.openvino import write_openvino
 from resnet_cli.exporting.other_engines import OWN, ask
+from resnet_cli.exporting.recalibration import at_temperature
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.system.device import REFERENCE
 
@@ -36,9 +38,13 @@ def test_every_precision_answers_as_the_model_does_from_the_first_image_on(
     assert np.abs(found.probs - expected.probs).max() <= tolerance
     assert np.abs(found.novelty - expected.novelty).max() <= tolerance
     assert (tmp_path / "labels.txt").read_text("utf-8").splitlines() == list(model.classes)
+    hotter = dataclasses.replace(model, temperature=1.5 * model.temperature)
+    again = job._format.rewrite(hotter, job.metadata, job.config, tmp_path, calibration=lambda: iter([]))
+    flatter = at_temperature(found.probs, model.temperature, hotter.temperature)
+    assert np.abs(again.predict_images(photos).probs - flatter).max() <= 1e-5
     if not options:
         answer = ask(OWN, tmp_path, job.metadata, photos)
-        assert not answer.refused and answer.difference(expected.probs) <= tolerance
+        assert not answer.refused and answer.difference(flatter) <= tolerance
 
 
 def test_a_full_disk_is_an_error_of_the_disk(tmp_path: Path) -> None:

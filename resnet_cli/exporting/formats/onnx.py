@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto
 
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.engines import int8
@@ -13,7 +12,7 @@ from resnet_cli.exported.metadata import IMAGES, ExportMetadata
 from resnet_cli.exported.onnx import OnnxModel
 from resnet_cli.exporting.formats.base import Calibration, Format
 from resnet_cli.exporting.onnx_writer.file import finish, take_images, to_onnx
-from resnet_cli.exporting.onnx_writer.network import TEMPERATURE
+from resnet_cli.exporting.onnx_writer.network import set_temperature
 from resnet_cli.model.model_file import Model
 
 
@@ -44,8 +43,7 @@ class OnnxFormat(Format):
     ) -> OnnxModel:
         """Writes the same network with another temperature and other metadata; see :meth:`Format.rewrite`."""
         assert self._made is not None
-        (divisor,) = (constant for constant in self._made.graph.initializer if constant.name == TEMPERATURE)
-        divisor.CopyFrom(numpy_helper.from_array(np.asarray(model.temperature, dtype=np.float32), TEMPERATURE))
+        set_temperature(self._made, model.temperature)
         return _save(self._made, metadata, path)
 
 

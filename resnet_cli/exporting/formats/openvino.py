@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from onnx import ModelProto
+
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.engines import int8
 from resnet_cli.engines.openvino_backbone import load_openvino
@@ -12,6 +14,7 @@ from resnet_cli.exported.metadata import IMAGES, ExportMetadata
 from resnet_cli.exported.openvino import MODEL_FILE, OpenVinoModel
 from resnet_cli.exporting.formats.base import Calibration, Format, write_texts
 from resnet_cli.exporting.onnx_writer.file import finish, take_pixels, to_onnx
+from resnet_cli.exporting.onnx_writer.network import set_temperature
 from resnet_cli.model.model_file import Model
 
 
@@ -20,6 +23,9 @@ class OpenVinoFormat(Format):
 
     name = "openvino"
     input_kind = "pixels"
+
+    def __init__(self) -> None:
+        self._made: ModelProto | None = None
 
     def require(self, model: Model, config: ExportConfig) -> None:
         """Refuses the format without OpenVINO.
@@ -37,8 +43,19 @@ class OpenVinoFormat(Format):
         made = to_onnx(model, precision="int8" if is_int8 else "fp32", with_novelty=config.novelty, with_heat=False)
         if is_int8:
             made = int8.quantise(made, calibration(), model.preprocess, images=IMAGES)
-        graph = take_pixels(made, model.preprocess)
-        return write_openvino(finish(graph, metadata), path, metadata, half=metadata.precision == "fp16")
+        self._made = take_pixels(made, model.preprocess)
+        return write_openvino(finish(self._made, metadata), path, metadata, half=metadata.precision == "fp16")
+
+    def rewrite(
+        self, model: Model, metadata: ExportMetadata, config: ExportConfig, path: Path, *, calibration: Calibration
+    ) -> OpenVinoModel:
+        """Converts the same network with another temperature and other metadata; see :meth:`Format.rewrite`."""
+        assert self._made is not None
+        set_temperature(self._made, model.temperature)
+        for file in path.iterdir():
+            # Not overwritten: the folder is still open, and OpenVINO has mapped its weights into memory.
+            file.unlink()
+        return write_openvino(finish(self._made, metadata), path, metadata, half=metadata.precision == "fp16")
 
 
 def write_openvino(onnx: bytes, folder: Path, metadata: ExportMetadata, *, half: bool = False) -> OpenVinoModel:

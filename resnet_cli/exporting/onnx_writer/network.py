@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import ModelProto, numpy_helper
 from torch import nn
 
 from resnet_cli.engines.graph import GraphWriter
@@ -34,6 +35,12 @@ def add_probs(graph: GraphWriter, features: str, head: nn.Module, temperature: f
     logits = graph.op("Div", add_layer(graph, features, head, HEAD), divisor)
     kind, attributes = _ACTIVATIONS[task]
     return graph.op(kind, logits, name=PROBS, **attributes)
+
+
+def set_temperature(proto: ModelProto, temperature: float) -> None:
+    """Replaces the temperature of a graph."""
+    (divisor,) = (constant for constant in proto.graph.initializer if constant.name == TEMPERATURE)
+    divisor.CopyFrom(numpy_helper.from_array(np.asarray(temperature, dtype=np.float32), TEMPERATURE))
 
 
 def add_novelty(graph: GraphWriter, features: str, reference: NDArray[Any], *, small: bool = False) -> str:
