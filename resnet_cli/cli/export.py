@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from resnet_cli.cli import app, output
-from resnet_cli.cli.options import JsonFlag, ModelArgument, ModelFlag, QuietFlag, the_model
+from resnet_cli.cli.options import JsonFlag, ModelArgument, ModelFlag, QuietFlag, VerboseFlag, the_model
 from resnet_cli.cli.takes import Flags, examples, takes
 from resnet_cli.config.base import resolve
 from resnet_cli.config.export import ExportConfig
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from resnet_cli.exporting.parity_result import Parity
 
 #: What ``-h`` shows.
-ESSENTIAL = ("format", "out", "int8", "fp16", "max_drop", "verify_with", "benchmark", "push")
+ESSENTIAL = ("format", "out", "int8", "fp16", "max_drop", "max_shift", "verify_with", "benchmark", "push")
 
 
 @app.command(
@@ -34,6 +34,7 @@ def export(
     named: ModelFlag = None,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
+    verbose: VerboseFlag = False,
 ) -> None:
     """Export a model to ONNX and other formats, and check the file.
 
@@ -52,24 +53,22 @@ def export(
         from resnet_cli.commands.export import export as run_export
         from resnet_cli.system.events import Status, WorkDone
 
-    checked: list[Parity] = []
+    with ProgressView(quiet=quiet) as view:
+        on_work, on_status = lambda *work: view(WorkDone(*work)), lambda text: view(Status(text))
 
-    def on_parity(parity: Parity) -> None:
-        checked.append(parity)
-        if config.push is not None and parity.passed and not quiet:
-            output.note(f"pushing to {config.push}")
+        def on_parity(parity: Parity) -> None:
+            if not quiet:
+                # Also if the file is rejected; below what was drawn until then.
+                view.finish()
+                output.note(*parity_tables(parity, verbose=verbose))
+            output.warn_each([text for engine in parity.engines if (text := engine.warning())])
+            if config.push is not None and parity.passed and not quiet:
+                output.note(f"pushing to {config.push}")
 
-    try:
-        with ProgressView(quiet=quiet) as view:
-            on_work, on_status = lambda *work: view(WorkDone(*work)), lambda text: view(Status(text))
-            if config.benchmark:
-                found = compare_formats(source, config, on_work=on_work, on_status=on_status)
-            else:
-                result = run_export(source, config, on_work=on_work, on_status=on_status, on_parity=on_parity)
-    finally:
-        # Below the bars, which no longer move then; also if the file is rejected.
-        if checked and not quiet:
-            output.note(*parity_tables(checked[0]))
+        if config.benchmark:
+            found = compare_formats(source, config, on_work=on_work, on_status=on_status)
+        else:
+            result = run_export(source, config, on_work=on_work, on_status=on_status, on_parity=on_parity)
     if not config.benchmark:
         _show(result, as_json=as_json, quiet=quiet)
     elif as_json:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import shlex
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from resnet_cli.cli.tables import files_block, plain_table
+from resnet_cli.exporting.parity_result import Check
 from resnet_cli.text import percent, percent_range, printable, size
 
 if TYPE_CHECKING:
@@ -17,36 +20,34 @@ if TYPE_CHECKING:
     from resnet_cli.exporting.parity_result import Parity
 
 BYTES_PER_MB = 1e6
+_DIFFERS = Text("differs", style="bold red")
 #: Narrower terminals show no differences between file and model.
 MIN_WIDTH_WITH_DIFFERENCES = 78
 
 
-def parity_tables(parity: Parity) -> list[RenderableType]:
-    """The file against the model: each group of images, accuracy and speed, and different predictions."""
+def parity_tables(parity: Parity, *, verbose: bool = False) -> list[RenderableType]:
+    """The file against the model: each group of images, accuracy and speed, and different predictions.
+
+    Args:
+        parity: The comparison.
+        verbose: Whether every batch size and image size has a row, also if none of them differs.
+    """
     same = f">{parity.decisions.same}"
     groups = plain_table("File and model compared", "images", ">number", ">largest difference", same, "")
-    for check in parity.checks:
-        verdict = Text("ok", style="green") if check.passed else Text("differs", style="bold red")
+    for check in parity.checks if verbose else _summed_up(parity.checks):
+        verdict = Text("ok", style="green") if check.passed else _DIFFERS
         groups.add_row(
             check.name, f"{check.num_images:,}", f"{check.max_difference:.1e}", percent(check.agreement), verdict
         )
-    figures = plain_table("", "", ">model", ">file")
-    both = (parity.model_accuracy, parity.file_accuracy)
-    if math.isnan(both[0].value):
-        figures.add_row(parity.decisions.score, "unknown", "unknown")
-    else:
-        figures.add_row(parity.decisions.score, *(percent(one.value) for one in both))
-        figures.add_row("95 % interval", *(percent_range(one.low, one.high) for one in both))
-    for batch_size, ms in parity.file_ms.items():
-        figures.add_row(
-            f"time per image, batch of {batch_size}", f"{parity.model_ms[batch_size]:.0f} ms", f"{ms:.0f} ms"
-        )
     if parity.max_novelty_difference is not None:
-        remark = "" if parity.is_novelty_close else "  differs"
-        figures.add_row("novelty, largest difference", "", f"{parity.max_novelty_difference:.1e}{remark}")
+        verdict = Text("ok", style="green") if parity.is_novelty_close else _DIFFERS
+        groups.add_row("novelty of all images", "", f"{parity.max_novelty_difference:.1e}", "", verdict)
     about = f"{printable(parity.data)}; model in torch and file on this machine's CPU, preprocessing included"
     # A caption would be as narrow as the table; sentences without a style are wrapped between words.
-    blocks: list[RenderableType] = [groups, figures, *(text for text in (about, parity.caveat) if text)]
+    blocks: list[RenderableType] = [groups]
+    if parity.engines:
+        blocks.append(_engines_table(parity))
+    blocks += [_figures(parity), *(text for text in (about, parity.caveat) if text)]
     if parity.differences:
         table = plain_table("Different predictions", "image", "model", "file")
         for found in parity.differences:
@@ -54,6 +55,54 @@ def parity_tables(parity: Parity) -> list[RenderableType]:
             table.add_row(printable(found.name), expected, f"{printable(found.found)} {percent(found.found_prob)}")
         blocks += [Text(), table]
     return blocks
+
+
+def _summed_up(checks: Iterable[Check]) -> Iterator[Check]:
+    """The checks, with one for all batch sizes and one for all image sizes unless one of them differs."""
+    for group, members in itertools.groupby(checks, key=lambda check: check.group):
+        several = list(members)
+        if not group or not all(check.passed for check in several):
+            yield from several
+            continue
+        yield Check(
+            f"in {len(several)} batch sizes" if group == "batch" else f"of {len(several)} odd sizes",
+            sum(check.num_images for check in several),
+            max(check.max_difference for check in several),
+            min(check.agreement for check in several),
+            passed=True,
+        )
+
+
+def _engines_table(parity: Parity) -> RenderableType:
+    same = f">{parity.decisions.same}"
+    table = plain_table("The file in other engines", "engine", ">largest difference", same, "")
+    for engine in parity.engines:
+        name = f"{engine.name} {engine.version}"
+        if engine.max_difference is None or engine.agreement is None:
+            table.add_row(name, "-", "-", Text("does not load it", style="dim"))
+        else:
+            verdict = Text("ok", style="green") if engine.passed else _DIFFERS
+            table.add_row(name, f"{engine.max_difference:.1e}", percent(engine.agreement), verdict)
+    return table
+
+
+def _figures(parity: Parity) -> RenderableType:
+    figures = plain_table("", "", ">model", ">file")
+    both = (parity.model_accuracy, parity.file_accuracy)
+    if math.isnan(both[0].value):
+        figures.add_row(parity.decisions.score, "unknown", "unknown")
+    else:
+        figures.add_row(parity.decisions.score, *(percent(one.value) for one in both))
+        figures.add_row("95 % interval", *(percent_range(one.low, one.high) for one in both))
+    if parity.max_shift < 1:
+        figures.add_row("mean change of probabilities", "", f"{100 * parity.mean_difference:.2f} points")
+    if parity.temperatures is not None:
+        figures.add_row("temperature", *(f"{one:.3f}" for one in parity.temperatures))
+    for batch_size, ms in parity.file_ms.items():
+        figures.add_row(
+            f"time per image, batch of {batch_size}", f"{parity.model_ms[batch_size]:.0f} ms", f"{ms:.0f} ms"
+        )
+    return figures
 
 
 def result_block(result: ExportResult, *, width: int) -> RenderableType:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from resnet_cli.config.base import Flag, Rule
 from resnet_cli.config.data import OfflineConfig
 from resnet_cli.config.units import Share
 from resnet_cli.errors import ConfigError
 
-ONNX, VERIFICATION, HUB = "ONNX", "Verification", "Hugging Face Hub"
+CONTENT, VERIFICATION, HUB = "Content of the file", "Verification", "Hugging Face Hub"
 #: Format -> those of the fields below that have an effect on it; a format writes only what its row names.
 FORMAT_OPTIONS: Mapping[str, frozenset[str]] = {
     "onnx": frozenset({"input", "int8", "fp16", "novelty", "overwrite"}),
@@ -38,6 +39,20 @@ def _refuse_torchscript(value: Any) -> Any:
             hint="--format pt2 is its successor; --format onnx runs without torch",
         )
     return value
+
+
+#: How a file ends -> the format that writes it, or a folder with such a file.
+_SUFFIXES = {
+    ".onnx": "onnx",
+    ".pt2": "pt2",
+    ".safetensors": "safetensors",
+    ".xml": "openvino",
+    ".pte": "executorch",
+    ".tflite": "litert",
+    ".mlpackage": "coreml",
+    ".param": "ncnn",
+    ".mnn": "mnn",
+}
 
 
 def _is_not(name: str, config: ExportConfig) -> bool:
@@ -69,19 +84,19 @@ class ExportConfig(OfflineConfig):
         Flag(
             "image: decoded images of any size, with preprocessing inside (pt2: resized images); tensor: the network's "
             "normalized input.",
-            ONNX,
+            CONTENT,
         ),
     ] = "image"
-    int8: Annotated[bool, Flag("Quantize to 8 bits: a quarter of the size.", ONNX)] = False
-    fp16: Annotated[bool, Flag("Half precision: half of the size; for GPUs.", ONNX)] = False
+    int8: Annotated[bool, Flag("Quantize to 8 bits: a quarter of the size.", CONTENT)] = False
+    fp16: Annotated[bool, Flag("Half precision: half of the size; for GPUs.", CONTENT)] = False
     novelty: Annotated[
-        bool, Flag("Omit the training features by which the file recognizes unfamiliar images.", ONNX)
+        bool, Flag("Omit the training features by which the file recognizes unfamiliar images.", CONTENT)
     ] = True
     calibrate_with: Annotated[
         str | None,
         Flag(
             "Images that the value ranges of --int8 are measured on.",
-            ONNX,
+            CONTENT,
             "the run's training images",
             metavar="DATA",
             completes="data",
@@ -127,6 +142,33 @@ class ExportConfig(OfflineConfig):
     private: Annotated[
         bool, Flag("If --push creates the repository, make it visible only to you and your organization.", HUB)
     ] = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _follow_the_suffix(cls, values: Any) -> Any:
+        """Chooses the format that the name of the file says, and refuses a name that says another one."""
+        out = values.get("out") if isinstance(values, dict) else None
+        if not isinstance(out, str | Path) or values.get("benchmark"):
+            return values
+        suffix = Path(out).suffix.lower()
+        told = _SUFFIXES.get(suffix)
+        if told is None:
+            return values
+        options = FORMAT_OPTIONS.get(told)
+        if options is None:
+            raise ConfigError(f"--out {out}: no format of this version writes {suffix} files", hint="choose another name")
+        if "overwrite" not in options:
+            raise ConfigError(
+                f"--out {out}: --format {told} writes a folder, in which the {suffix} file has a fixed name",
+                hint=f"--format {told} --out {shlex.quote(str(Path(out).with_suffix('')))}",
+            )
+        given = values.get("format", told)
+        if given in FORMAT_OPTIONS and given != told:
+            raise ConfigError(
+                f"--out {out}: --format {given} does not write {suffix} files",
+                hint="remove --format, or name another file",
+            )
+        return values | {"format": given}
 
     rules = (
         Rule(("fp16",), lambda config: not config.int8, "and --int8: choose one"),

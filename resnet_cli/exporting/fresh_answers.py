@@ -77,7 +77,7 @@ def first_answers(
         # What matters then is the difference from the model.
         difference = answer.difference(expected)
         agreement = float(decisions.are_same(expected, answer.first).mean())
-    return Check("first answers in a fresh process", len(images), difference, agreement, is_close)
+    return Check("in a fresh process", len(images), difference, agreement, is_close)
 
 
 def other_engines(

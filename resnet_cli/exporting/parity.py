@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import time
 from collections.abc import Sequence
@@ -74,8 +75,8 @@ def compare(
         found = predict_all(file, items, on_progress)
     decisions = DECISIONS[model.task](classes, model.thresholds, thresholds)
 
-    def check(name: str, expected: NDArray[np.float32], found: NDArray[np.float32]) -> Check:
-        return _check(name, expected, found, precision, decisions=decisions)
+    def check(name: str, expected: NDArray[np.float32], found: NDArray[np.float32], group: str = "") -> Check:
+        return dataclasses.replace(_check(name, expected, found, precision, decisions=decisions), group=group)
 
     checks = [check("all images, one by one", expected.probs, found.probs)]
     on_status("comparing batches and sizes")
@@ -84,11 +85,11 @@ def compare(
     for size in BATCHES:
         # Cyclic: the largest batch is that large with three images too.
         batch = [image.resize(examples[0].size) for image in itertools.islice(itertools.cycle(examples), size)]
-        checks.append(check(f"a batch of {size}", _probs(model, batch), _probs(file, batch)))
+        checks.append(check(f"a batch of {size}", _probs(model, batch), _probs(file, batch), "batch"))
     for width, height in ODD_SIZES:
         image = [examples[0].resize((width, height))]
         name = f"{width} x {height} pixels"
-        checks.append(check(name, _probs(model, image), _probs(file, image)))
+        checks.append(check(name, _probs(model, image), _probs(file, image), "size"))
     on_status("measuring the speed")
     novel = None
     if expected.novelty is not None and found.novelty is not None:

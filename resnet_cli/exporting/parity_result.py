@@ -22,6 +22,7 @@ class Check:
         max_difference: Largest difference of a probability.
         agreement: Share of images with the same class, or the same labels, apart from ties.
         passed: Whether the two are close enough.
+        group: ``batch`` or ``size`` for one of several batch or image sizes; empty otherwise.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Check:
     max_difference: float
     agreement: float
     passed: bool
+    group: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
