@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.running import CLASSES, IMPORTED, Trained, command_environment, run_cli
+from support.short_parity import shorten
 
 from resnet_cli import export as export_model
 from resnet_cli.commands.export import export
@@ -25,7 +26,7 @@ from resnet_cli.errors import DiskError, SetupError
 from resnet_cli.exported.metadata import METADATA_FILE
 from resnet_cli.exported.onnx import OnnxModel, Prepared
 from resnet_cli.exported.pt2 import Pt2Model
-from resnet_cli.exporting import benchmark, parity
+from resnet_cli.exporting import benchmark
 from resnet_cli.installation import install_command
 from resnet_cli.model.output import ModelOutput
 from resnet_cli.model.reliability import Reliability
@@ -65,10 +66,7 @@ def in_an_empty_folder(here: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def short_parity_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests of the parity check try every batch size and image size."""
-    monkeypatch.setattr(parity, "BATCHES", (1, 3))
-    monkeypatch.setattr(parity, "ODD_SIZES", ((1, 1), (97, 31)))
-    monkeypatch.setattr(parity, "NUM_TIMED", {1: 1})
+    shorten(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +74,7 @@ def exported(full_run: Trained, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """The run as an ONNX file."""
     path = tmp_path_factory.mktemp("exported") / "model.onnx"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parity, "NUM_TIMED", {1: 1})
-        patch.setattr(parity, "BATCHES", (1,))
+        shorten(patch)
         export_model(load_model(full_run.run), out=path)
     return path
 
@@ -181,6 +178,10 @@ def test_without_a_run_images_must_be_named(full_run: Trained) -> None:
         (["--format", "pt2", "--int8"], "--int8 has no effect on --format pt2"),
         (["--format", "openvino", "--input", "tensor"], "--input tensor has no effect on --format openvino"),
         (["--format", "safetensors", "--no-novelty"], "--no-novelty has no effect"),
+        (["--out", "m.xml"], "--format openvino writes a folder, in which the .xml file has a fixed name"),
+        (["--format", "onnx", "--out", "m.pt2"], "--out m.pt2: --format onnx does not write .pt2 files"),
+        (["--format", "openvino", "--out", "m.onnx"], "--out m.onnx: --format openvino does not write .onnx files"),
+        (["--fp16", "--max-shift", "0.1"], "--max-shift 0.1 has no effect without --int8"),
         (["--max-drop", "0.1"], "--max-drop 0.1 has no effect without --int8 or --fp16"),
         (["--int8", "--max-drop", "2"], "--max-drop 2"),
         (["--int8", "--max-drop", "x%"], "must be a share"),
@@ -193,6 +194,11 @@ def test_without_a_run_images_must_be_named(full_run: Trained) -> None:
 def test_what_cannot_be_is_refused(flags: list[str], reason: str) -> None:
     result = run_cli("export", *flags)
     assert result.exit_code == 2 and reason in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(("out", "kind"), [("m.pt2", "pt2"), ("M.ONNX", "onnx"), ("made", "onnx"), (None, "onnx")])
+def test_the_name_of_the_file_chooses_its_format(out: str | None, kind: str) -> None:
+    assert ExportConfig.model_validate({} if out is None else {"out": out}).format == kind
 
 
 def test_it_is_refused_before_torch_is_loaded() -> None:

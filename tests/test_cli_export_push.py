@@ -20,11 +20,11 @@ from PIL import Image
 from support.hub_server import COMMIT
 from support.hub_uploads import TOKEN, UploadServer
 from support.running import COMMAND, command_environment, run_cli
+from support.short_parity import shorten
 from typer.testing import Result
 
 from resnet_cli.errors import Interrupted
 from resnet_cli.exported.onnx import OnnxModel
-from resnet_cli.exporting import parity
 from resnet_cli.exporting.hub.push import Push
 from resnet_cli.installation import install_command
 from resnet_cli.model.model_file import Model
@@ -74,10 +74,7 @@ Ours.
 
 @pytest.fixture(autouse=True)
 def short_parity_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests of the parity check try every batch size and image size."""
-    monkeypatch.setattr(parity, "BATCHES", (1,))
-    monkeypatch.setattr(parity, "ODD_SIZES", ((9, 7),))
-    monkeypatch.setattr(parity, "NUM_TIMED", {1: 1})
+    shorten(monkeypatch)
 
 
 @pytest.fixture

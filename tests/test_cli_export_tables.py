@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from resnet_cli.cli.export_tables import benchmark_blocks
+from resnet_cli.cli.export_tables import benchmark_blocks, parity_tables
 from resnet_cli.commands.export import FormatComparison
 from resnet_cli.evaluation.intervals import wilson
 from resnet_cli.exporting.benchmark import VARIANTS, FormatResult
 from resnet_cli.exporting.decisions import DECISIONS
+from resnet_cli.exporting.parity_result import Check, EngineCheck, Parity
 
 REASON = "openvino is not installed; it is needed for --format openvino, which writes a folder"
 
@@ -38,3 +40,61 @@ def test_every_format_takes_one_line_and_a_reason_is_a_sentence_below(width: int
     below = " ".join(lines[start + len(rows) :])
     assert f"openvino: {REASON}" in below and "onnx int8: would be rejected" in below
     assert "95 % interval of the model's accuracy: 91.7 to 98.2 %" in below
+
+
+def parity() -> Parity:
+    share = wilson(147, 153)
+    checks = [
+        Check("all images, one by one", 153, 1e-6, 1.0, True),
+        *(Check(f"a batch of {size}", size, 1e-6, 1.0, True, "batch") for size in (1, 2, 7, 32)),
+        *(Check(f"{side} x 9 pixels", 1, 1e-6 * side, 1.0, True, "size") for side in (1, 300, 1600)),
+        Check("in a fresh process", 4, 1e-6, 1.0, True),
+    ]
+    return Parity(
+        "all 153 validation images of insects",
+        tuple(checks),
+        DECISIONS["single-label"](("ant", "bee"), ()),
+        share,
+        share,
+        {"accuracy": 0.0},
+        max_drop=0.0,
+        mean_difference=1e-6,
+        max_shift=1.0,
+        max_novelty_difference=1e-6,
+        is_novelty_close=True,
+        differences=(),
+        model_ms={1: 20.0},
+        file_ms={1: 10.0},
+    )
+
+
+def drawn(found: Parity, *, verbose: bool = False) -> str:
+    console = Console(width=80, file=io.StringIO())
+    console.print(*parity_tables(found, verbose=verbose), sep="\n")
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_sizes_that_agree_share_a_row_unless_all_rows_are_asked_for() -> None:
+    short, long = drawn(parity()), drawn(parity(), verbose=True)
+    assert "in 4 batch sizes" in short and "of 3 odd sizes" in short and "1.6e-03" in short
+    assert "a batch of 7" not in short and len(short.splitlines()) <= 22
+    assert "a batch of 7" in long and "1600 x 9 pixels" in long
+
+
+def test_a_size_that_differs_is_named() -> None:
+    found = parity()
+    checks = [dataclasses.replace(one, passed=one.name != "300 x 9 pixels") for one in found.checks]
+    text = drawn(dataclasses.replace(found, checks=tuple(checks)))
+    assert "300 x 9 pixels" in text and "differs" in text and "in 4 batch sizes" in text
+
+
+def test_other_engines_have_a_row_each_with_their_version() -> None:
+    engines = (
+        EngineCheck("OpenVINO", "2026.4.1", 4, 0.63, 0.5, False, advice="compile it otherwise"),
+        EngineCheck("tract", "0.23.9", 4, refused="operator Resize is not known"),
+    )
+    lines = drawn(dataclasses.replace(parity(), engines=engines)).splitlines()
+    (wrong,) = (line for line in lines if line.lstrip().startswith("OpenVINO 2026.4.1"))
+    (refused,) = (line for line in lines if line.lstrip().startswith("tract 0.23.9"))
+    assert wrong.split()[-4:] == ["6.3e-01", "50.0", "%", "differs"] and "does not load it" in refused

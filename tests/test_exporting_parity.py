@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -63,7 +64,9 @@ def items(count: int = 40) -> list[Item]:
     return made
 
 
-def compared(change: Change | None = None, *, precision: FilePrecision = "fp32", max_drop: float = 0.0) -> Parity:
+def compared(
+    change: Change | None = None, *, precision: FilePrecision = "fp32", max_drop: float = 0.0, max_shift: float = 1.0
+) -> Parity:
     images = items()
     expected = Colours().predict_images([item.open() for item in images])
     return compare(
@@ -74,6 +77,7 @@ def compared(change: Change | None = None, *, precision: FilePrecision = "fp32",
         expected=expected,
         precision=precision,
         max_drop=max_drop,
+        max_shift=max_shift,
         data="made-up images",
     )
 
@@ -172,3 +176,22 @@ def test_chosen_images_arespread_over_the_classes(num: int) -> None:
     assert all(counts[label] >= min(size, counts.max() - 1) for label, size in enumerate((30, 5, 3)))
     assert chosen == spread(many, num)
     assert [int(item.name) for item in chosen] == sorted(int(item.name) for item in chosen)
+
+
+def test_int8_may_not_change_probabilities_by_more_than_it_is_allowed() -> None:
+    flatter = compared(lambda probs, images: 0.8 * probs + np.float32(0.2 / 3), precision="int8", max_shift=0.02)
+    assert not flatter.differences and flatter.drop == 0
+    assert 0.02 < flatter.mean_difference < flatter.max_difference
+    with pytest.raises(
+        VerificationError, match=r"probabilities change by .* points on average; at most 2 are"
+    ) as caught:
+        flatter.require("onnx int8")
+    assert "--max-shift" in str(caught.value.hint) and "--calibrate-with" in str(caught.value.hint)
+    assert "--max-drop" not in str(caught.value.hint)
+    assert dataclasses.replace(flatter, max_shift=flatter.mean_difference).passed
+    assert not dataclasses.replace(flatter, mean_difference=float("nan")).passed
+
+
+def test_half_precision_may_differ_by_what_rounding_explains() -> None:
+    assert compared(lambda probs, images: probs + np.float32(0.004), precision="fp16").passed
+    assert not compared(lambda probs, images: probs + np.float32(0.006), precision="fp16").passed

@@ -156,7 +156,9 @@ class ExportConfig(OfflineConfig):
             return values
         options = FORMAT_OPTIONS.get(told)
         if options is None:
-            raise ConfigError(f"--out {out}: no format of this version writes {suffix} files", hint="choose another name")
+            raise ConfigError(
+                f"--out {out}: no format of this version writes {suffix} files", hint="choose another name"
+            )
         if "overwrite" not in options:
             raise ConfigError(
                 f"--out {out}: --format {told} writes a folder, in which the {suffix} file has a fixed name",

@@ -12,7 +12,7 @@ import yaml
 from resnet_cli.errors import ConfigError
 from resnet_cli.exported.metadata import IMAGES, NOVELTY, PIXELS, PROBS, RAW_IMAGES, ExportMetadata
 from resnet_cli.exporting.hub.wording import WORDING, thresholds_table
-from resnet_cli.exporting.parity_result import Parity
+from resnet_cli.exporting.parity_result import EngineCheck, Parity
 from resnet_cli.installation import install_command
 from resnet_cli.model.facts import MODEL_FILE
 from resnet_cli.model.model_file import Model
@@ -168,9 +168,20 @@ def _this_file(exported: Exported) -> str:
         (f"{wording.score} of the model (95 % interval)", _share(*parity.model_accuracy)),
         (f"{wording.score} of this file (95 % interval)", _share(*parity.file_accuracy)),
         ("License stated in the file", code(metadata.licence)),
+        *((f"In {engine.name} {engine.version}", _in_engine(engine)) for engine in parity.engines),
     ]
+    if metadata.precision == "int8":
+        rows.insert(7, ("Mean change of probabilities", f"{100 * parity.mean_difference:.2f} points"))
     note = "" if metadata.precision == "fp32" else "\n\nOther metrics on this page are those of the model in float32."
     return f"## This file\n\n{table(('What', 'Value'), rows)}{note}"
+
+
+def _in_engine(engine: EngineCheck) -> str:
+    """What users of another engine have to know."""
+    if engine.max_difference is None:
+        return "does not load it"
+    found = f"largest difference {engine.max_difference:.1e}"
+    return found if engine.passed else f"**other answers**: {found}; {engine.advice}"
 
 
 def _share(value: float, low: float, high: float) -> str:
