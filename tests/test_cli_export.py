@@ -132,7 +132,9 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_computed(fu
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_an_export_killed_before_the_parity_check_leaves_the_old_file(full_run: Trained) -> None:
+def test_an_export_killed_before_the_parity_check_leaves_the_old_file_and_the_next_one_tidies_up(
+    full_run: Trained,
+) -> None:
     Path("m.onnx").write_text("the old file")
     command = [sys.executable, "-c", WAITING, "export", str(full_run.run), "--out", "m.onnx", "--overwrite"]
     process = subprocess.Popen(command, env=command_environment(), stderr=subprocess.PIPE, text=True)
@@ -142,6 +144,10 @@ def test_an_export_killed_before_the_parity_check_leaves_the_old_file(full_run: 
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert Path("m.onnx").read_text() == "the old file"
+    hidden, visible = sorted(os.listdir())
+    assert visible == "m.onnx" and hidden.startswith(".m.onnx.") and hidden.endswith(".tmp")
+    assert run_cli("export", full_run.run, "--out", "m.onnx", "--overwrite").exit_code == 0
+    assert os.listdir() == ["m.onnx"]
 
 
 def test_int8_is_small_and_knows_its_own_answers(full_run: Trained) -> None:

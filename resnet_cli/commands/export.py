@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from resnet_cli.exporting.decisions import DECISIONS, Decisions
 from resnet_cli.exporting.export import Job, check, model_output
 from resnet_cli.exporting.hub.destination import destination
 from resnet_cli.exporting.hub.push import Push, Pushed
+from resnet_cli.exporting.new_output import new_output
 from resnet_cli.exporting.parity_result import Parity
 from resnet_cli.exporting.verification_data import images_to_verify
 from resnet_cli.model.model_file import Model
@@ -25,10 +25,7 @@ from resnet_cli.system.caches import require_temporary_folder
 from resnet_cli.system.events import OnStatus, OnWork, no_status
 from resnet_cli.system.paths import (
     NEW_NAME,
-    atomic_folder,
-    atomic_path,
     check_writable,
-    disk_errors,
     make_dir,
     refuse_existing,
     sha256_of,
@@ -145,7 +142,7 @@ def export(
     if config.out is not None:
         # Not beside the model: its run may have been removed since then, and half a run must not come back.
         make_dir(out.parent)
-    with _temporary(out, None if job.is_folder else job.config.format) as temporary:
+    with new_output(out, job.file_name(), is_folder=job.is_folder) as temporary:
         on_status(f"writing {job.name}")
         file = job.write(temporary, on_work)
         parity = check(job, temporary, file, images, expected, on_work=on_work, on_status=on_status)
@@ -192,22 +189,3 @@ def compare_formats(
 
 def _open(model: Model | str | os.PathLike[str], config: ExportConfig) -> Model:
     return model if isinstance(model, Model) else load_model(os.fspath(model), offline=config.offline)
-
-
-@contextlib.contextmanager
-def _temporary(out: Path, suffix: str | None) -> Iterator[Path]:
-    """A path beside ``out`` that is renamed to it if no error occurs.
-
-    Args:
-        out: What will be written.
-        suffix: How the name of a file has to end, since engines recognize a file by that; None for a folder.
-    """
-    if suffix is not None:
-        with atomic_path(out, suffix=f".tmp.{suffix}") as temporary:
-            yield temporary
-        return
-    hint = "choose another folder with --out"
-    with disk_errors(out, hint=hint), atomic_folder(out, is_locked=False) as temporary:
-        yield temporary
-        # Another export may have made it since then.
-        refuse_existing(out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +36,27 @@ def is_locked(path: Path) -> bool | None:
     return None if is_free is None else not is_free
 
 
-def _lock(file: IO[bytes]) -> bool | None:
+@contextlib.contextmanager
+def folder_lock(folder: Path) -> Iterator[bool | None]:
+    """Tries to lock a folder within the block; the system releases the lock when the process dies.
+
+    Yields:
+        Whether no other process has locked it; None where there are no such locks.
+
+    Raises:
+        OSError: There is no such folder.
+    """
+    if sys.platform == "win32":
+        yield None
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        yield _lock(handle)
+    finally:
+        os.close(handle)
+
+
+def _lock(file: IO[bytes] | int) -> bool | None:
     """Whether the lock was free and is taken now; None where there are no such locks."""
     if sys.platform != "win32":
         import fcntl

@@ -16,7 +16,6 @@ import re
 import shutil
 import sys
 import tempfile
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -220,15 +219,11 @@ def refuse_existing(out: Path | None, *, hint: str = NEW_NAME) -> None:
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path, *, suffix: str = ".tmp") -> Iterator[Path]:
+def atomic_path(path: Path) -> Iterator[Path]:
     """Yields a temporary name beside ``path``; a clean exit renames it, anything else removes it.
 
     The data is flushed to the disk before the rename, so a reader sees the old file, the new file or
     no file, even after ``kill -9`` or a power cut.
-
-    Args:
-        path: The file to write.
-        suffix: The end of the temporary name.
 
     Raises:
         DiskError: The folder cannot be written or the disk is full.
@@ -236,7 +231,7 @@ def atomic_path(path: Path, *, suffix: str = ".tmp") -> Iterator[Path]:
     with disk_errors(
         path.parent, "write in", hint="choose another folder with --out, or fix its permissions or free some space"
     ):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         os.close(handle)
     temporary = Path(name)
     try:
@@ -254,18 +249,18 @@ def atomic_path(path: Path, *, suffix: str = ".tmp") -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path, *, is_locked: bool = True) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """Yields an empty folder beside ``path``; a clean exit renames it to ``path``, anything else removes it.
+
+    The caller holds a lock, so that a temporary folder that an earlier process left can be removed.
 
     Args:
         path: The folder to make.
-        is_locked: Whether the caller holds a lock, so that a temporary folder that an earlier process left can be
-            removed; otherwise two processes may make the folder, and one of them succeeds.
 
     Raises:
         OSError: The folder cannot be created, or ``path`` exists already.
     """
-    temporary = path.with_name(f".{path.name}.tmp" if is_locked else f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     if os.path.lexists(temporary):
         shutil.rmtree(temporary)
     temporary.mkdir()
