@@ -30,7 +30,7 @@ def test_every_folder_is_opened_by_a_class_that_can_be_imported_without_its_runt
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_an_option_without_effect_on_a_format_is_an_error(name: str) -> None:
-    given = {"input": "tensor", "int8": True, "fp16": True, "novelty": False}
+    given = {"input": "tensor", "int8": True, "fp16": True, "novelty": False, "outputs": "probs"}
     for field, value in given.items():
         if field in FORMAT_OPTIONS[name]:
             ExportConfig.model_validate({"format": name, field: value})
@@ -41,3 +41,44 @@ def test_an_option_without_effect_on_a_format_is_an_error(name: str) -> None:
 
 def test_a_file_of_labels_has_one_line_per_class() -> None:
     assert labels_text(["ant", "honey\nbee", "Käfer"]) == "ant\nhoney bee\nKäfer\n"
+
+
+def test_each_file_computes_all_that_it_can_but_tensors_get_no_heat() -> None:
+    wanted = {
+        "onnx": {"probs", "novelty", "heat"},
+        "onnx --input tensor": {"probs", "novelty"},
+        "onnx --no-novelty": {"probs", "heat"},
+        "pt2": {"probs", "novelty"},
+    }
+    given: dict[str, dict[str, object]] = {
+        "onnx": {},
+        "onnx --input tensor": {"input": "tensor"},
+        "onnx --no-novelty": {"novelty": False},
+        "pt2": {"format": "pt2"},
+    }
+    assert {name: set(ExportConfig.model_validate(one).wanted_outputs) for name, one in given.items()} == wanted
+
+
+@pytest.mark.parametrize(
+    ("outputs", "wanted"),
+    [("probs", {"probs"}), ("novelty", {"probs", "novelty"}), ("heat, probs", {"probs", "heat"})],
+)
+def test_probabilities_are_always_among_the_outputs(outputs: str, wanted: set[str]) -> None:
+    for kind in ("image", "tensor"):
+        config = ExportConfig.model_validate({"outputs": outputs, "input": kind})
+        assert config.wanted_outputs == wanted
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"outputs": "probs,novelty", "novelty": False}, "and --no-novelty: choose one"),
+        ({"outputs": "heat", "format": "pt2"}, "needs --format onnx"),
+        ({"outputs": "probs", "benchmark": True}, "has no effect with --benchmark"),
+        ({"outputs": "logits"}, "outputs"),
+        ({"outputs": ""}, "outputs"),
+    ],
+)
+def test_outputs_that_contradict_another_option_are_refused(given: dict[str, object], message: str) -> None:
+    with pytest.raises((ConfigError, ValueError), match=message):
+        ExportConfig.model_validate(given)

@@ -12,19 +12,19 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from resnet_cli.config.base import Flag, Rule
 from resnet_cli.config.data import OfflineConfig
-from resnet_cli.config.units import Share
+from resnet_cli.config.units import Output, Outputs, Share
 from resnet_cli.errors import ConfigError
 
 CONTENT, VERIFICATION, HUB = "Content of the file", "Verification", "Hugging Face Hub"
 #: Format -> those of the fields below that have an effect on it; a format writes only what its row names.
 FORMAT_OPTIONS: Mapping[str, frozenset[str]] = {
-    "onnx": frozenset({"input", "int8", "fp16", "novelty", "overwrite"}),
-    "pt2": frozenset({"input", "novelty", "overwrite"}),
+    "onnx": frozenset({"input", "int8", "fp16", "novelty", "outputs", "overwrite"}),
+    "pt2": frozenset({"input", "novelty", "outputs", "overwrite"}),
     "safetensors": frozenset(),
-    "openvino": frozenset({"int8", "fp16", "novelty"}),
+    "openvino": frozenset({"int8", "fp16", "novelty", "outputs"}),
 }
 #: Fields that have an effect only on some formats. ``overwrite`` belongs to files: a folder is never replaced.
-_SPECIAL = ("input", "int8", "fp16", "novelty", "overwrite")
+_SPECIAL = ("input", "int8", "fp16", "novelty", "outputs", "overwrite")
 _WITHOUT_EFFECT = {
     name: fields
     for name, options in FORMAT_OPTIONS.items()
@@ -92,6 +92,15 @@ class ExportConfig(OfflineConfig):
     novelty: Annotated[
         bool, Flag("Omit the training features by which the file recognizes unfamiliar images.", CONTENT)
     ] = True
+    outputs: Annotated[
+        Outputs | None,
+        Flag(
+            "What the file computes: probs (always), novelty (how unlike the training images an image is) and heat (a "
+            "heat map; onnx only), separated by commas.",
+            ONNX,
+            "all that the format can; --input tensor: without heat",
+        ),
+    ] = None
     calibrate_with: Annotated[
         str | None,
         Flag(
@@ -175,7 +184,7 @@ class ExportConfig(OfflineConfig):
     rules = (
         Rule(("fp16",), lambda config: not config.int8, "and --int8: choose one"),
         Rule(
-            ("format", "input", "int8", "fp16", "novelty", "out", "licence", "push", "private"),
+            ("format", "input", "int8", "fp16", "novelty", "outputs", "out", "licence", "push", "private"),
             lambda config: not config.benchmark,
             "has no effect with --benchmark, which tries every format",
             strict=True,
@@ -183,6 +192,17 @@ class ExportConfig(OfflineConfig):
         *(
             Rule(fields, functools.partial(_is_not, name), f"has no effect on --format {name}", "remove one of them")
             for name, fields in _WITHOUT_EFFECT.items()
+        ),
+        Rule(
+            ("outputs",),
+            lambda config: config.format == "onnx" or "heat" not in (config.outputs or ()),
+            "needs --format onnx: only its files compute heat maps",
+            "leave out heat",
+        ),
+        Rule(
+            ("outputs",),
+            lambda config: config.novelty or "novelty" not in (config.outputs or ()),
+            "and --no-novelty: choose one",
         ),
         Rule(("overwrite",), lambda config: config.out is not None, "has no effect without --out"),
         Rule(
@@ -201,3 +221,16 @@ class ExportConfig(OfflineConfig):
         Rule(("private",), lambda config: config.push is not None, "has no effect without --push"),
         Rule(("push",), lambda config: not config.offline, "and --offline: choose one"),
     )
+
+    @property
+    def wanted_outputs(self) -> frozenset[Output]:
+        """What the file computes, if the model and the format can."""
+        if self.outputs is not None:
+            return frozenset({"probs", *self.outputs})
+        wanted: set[Output] = {"probs"}
+        if self.novelty:
+            wanted.add("novelty")
+        # OpenCV 4 cannot read the nodes of heat maps, and the network's input is what such programs give.
+        if self.format == "onnx" and self.input == "image":
+            wanted.add("heat")
+        return frozenset(wanted)

@@ -50,7 +50,7 @@ def _split_names(value: Any) -> Any:
     return tuple(str(name).strip() for name in names) if isinstance(names, list | tuple) else names
 
 
-def _trackers(value: Any) -> Any:
+def _one_or_several(value: Any) -> Any:
     # --log-to a --log-to b and --log-to a,b mean the same.
     several = value if isinstance(value, list | tuple) else [value]
     return tuple(name.strip() for one in several for name in str(one).split(","))
@@ -100,7 +100,10 @@ def _bit_depth(value: int) -> int:
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_names), Written("names")]
 #: Programs that show the course of trainings.
 Tracker: TypeAlias = Literal["tensorboard", "wandb", "mlflow"]
-Trackers = Annotated[tuple[Tracker, ...], BeforeValidator(_trackers), Written("names")]
+Trackers = Annotated[tuple[Tracker, ...], BeforeValidator(_one_or_several), Written("names")]
+#: What an exported file computes: probabilities, how unlike the training images an image is, and heat maps.
+Output: TypeAlias = Literal["probs", "novelty", "heat"]
+Outputs = Annotated[tuple[Output, ...], BeforeValidator(_one_or_several), Written("names")]
 #: Seconds.
 Duration = Annotated[float, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan=False), Written("duration")]
 #: A fraction, or a percentage; bounds are added where it is used.

@@ -23,6 +23,10 @@ SCHEMA_VERSIONS: Mapping[TaskName, str] = {"single-label": "1", "multi-label": "
 METADATA_FILE = "resnet_cli.json"
 #: Names of the graph's inputs and outputs; they are in existing files.
 RAW_IMAGES, PIXELS, IMAGES, PROBS, NOVELTY, HEATMAP = "pictures", "pixels", "images", "probs", "novelty", "heat"
+#: The outputs in the order in which files have them; a file computes the first, and may compute the others.
+OUTPUTS = (PROBS, NOVELTY, HEATMAP)
+#: What metadata may say that a file computes.
+_OUTPUT_LISTS = ((), (PROBS,), (PROBS, NOVELTY), (PROBS, HEATMAP), OUTPUTS)
 #: ``picture``: decoded images, uint8 [b x h x w x 3] RGB, upright, of any size; ``pixels``: what ``Preprocess`` makes
 #: of them, uint8 [b x 3 x s x s]; ``squares``: the same as phones have them, uint8 [b x s x s x 3]; ``tensor``: the
 #: network's own input, float32 [b x 3 x s x s], normalized.
@@ -56,6 +60,7 @@ class ExportMetadata:
         task: Whether an image has one label or any number.
         thresholds: The least probability at which each class is predicted, [k]; multi-label only.
         scaling: The scale and shift of each class's logits that the graph contains; None if there are none.
+        outputs: Names of what the file computes; empty for files of versions that did not say.
     """
 
     classes: tuple[str, ...]
@@ -72,6 +77,7 @@ class ExportMetadata:
     task: TaskName = "single-label"
     thresholds: tuple[float, ...] = ()
     scaling: LabelScaling | None = None
+    outputs: tuple[str, ...] = ()
 
     def to_texts(self) -> dict[str, str]:
         """The texts that the file holds: JSON where they are not plain words."""
@@ -87,6 +93,8 @@ class ExportMetadata:
             "source_sha256": self.source_sha256,
             "resnet_cli_version": self.version,
         }
+        if self.outputs:
+            found["outputs"] = json.dumps(self.outputs)
         if self.reliability is not None:
             found["reliability"] = json.dumps(_packed(self.reliability, self.task))
         if self.most_novel is not None:
@@ -128,6 +136,7 @@ class ExportMetadata:
                 version=texts["resnet_cli_version"],
                 reliability=_unpacked(texts.get("reliability"), task),
                 most_novel=float(texts["most_novel"]) if "most_novel" in texts else None,
+                outputs=tuple(json.loads(texts.get("outputs", "[]"))),
                 **_of_labels(texts, task),
             )
         except (KeyError, ValueError, TypeError, RecursionError) as error:
@@ -166,6 +175,7 @@ class ExportMetadata:
             and 0 < self.temperature < 1e6
             and self.input_kind in get_args(InputKind)
             and self.precision in get_args(FilePrecision)
+            and self.outputs in _OUTPUT_LISTS
             and (self.reliability is None or self.reliability.is_sound(len(self.classes)))
         )
 

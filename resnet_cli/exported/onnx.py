@@ -14,7 +14,7 @@ from PIL import Image
 from resnet_cli.engines.base import PRODUCER
 from resnet_cli.errors import ModelError
 from resnet_cli.exported.base import ExportedModel
-from resnet_cli.exported.metadata import HEATMAP, IMAGES, NOVELTY, PROBS, RAW_IMAGES, ExportMetadata
+from resnet_cli.exported.metadata import HEATMAP, IMAGES, NOVELTY, OUTPUTS, PROBS, RAW_IMAGES, ExportMetadata
 from resnet_cli.images import Pixels
 from resnet_cli.model.output import ModelOutput
 from resnet_cli.preprocess import Preprocess
@@ -156,7 +156,8 @@ def _check_shape(session: onnxruntime.InferenceSession, metadata: ExportMetadata
         or inputs != {wanted}
         or PROBS not in outputs
         or outputs[PROBS][1:] != [len(metadata.classes)]
-        or not outputs.keys() <= {PROBS, NOVELTY, HEATMAP}
+        or not outputs.keys() <= set(OUTPUTS)
+        or (metadata.outputs and outputs.keys() != set(metadata.outputs))
         or not all(isinstance(size, int) for shape in outputs.values() for size in shape[1:])
     ):
         raise ModelError(f"{path}: damaged: its graph does not fit its metadata")

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.data.dataset import targets_of
+from resnet_cli.errors import ConfigError
 from resnet_cli.evaluation.evaluate import evaluate
-from resnet_cli.exported.metadata import ExportMetadata, FilePrecision
+from resnet_cli.exported.metadata import NOVELTY, OUTPUTS, ExportMetadata, FilePrecision
 from resnet_cli.exporting import fresh_answers
 from resnet_cli.exporting.decisions import fit_thresholds
 from resnet_cli.exporting.formats import open_format
@@ -47,6 +48,8 @@ class Job:
     def __init__(self, model: Model, config: ExportConfig) -> None:
         self.model, self.config = model, config
         self._format = open_format(config.format)
+        # Formats read a single field for this, whichever flag it comes from.
+        self._to_write = config.model_copy(update={"novelty": NOVELTY in config.wanted_outputs})
         self.metadata = _metadata(model, config, self._format)
 
     @property
@@ -68,9 +71,14 @@ class Job:
         """Refuses what the format cannot hold, before anything is computed.
 
         Raises:
-            ConfigError: The format does not support the model's head.
+            ConfigError: The format does not support the model's head, or the model cannot tell an output.
             SetupError: The format needs a program that is not installed.
         """
+        if self.config.outputs is not None and NOVELTY in self.config.outputs and self.model.reference is None:
+            raise ConfigError(
+                "--outputs novelty: the model holds no training features, with which it would compare images",
+                hint="leave out novelty, or export a run",
+            )
         self._format.require(self.model, self.config)
 
     def write(self, path: Path, on_work: OnWork | None = None) -> Predictor[Any]:
@@ -81,7 +89,7 @@ class Job:
             on_work: Called with the progress on the images of a quantization.
         """
         calibration = functools.partial(self._calibration, on_work)
-        return self._format.write(self.model, self.metadata, self.config, path, calibration=calibration)
+        return self._format.write(self.model, self.metadata, self._to_write, path, calibration=calibration)
 
     def adapt(
         self,
@@ -123,7 +131,7 @@ class Job:
             most_novel=None if metadata.most_novel is None else results.most_novel,
         )
         calibration = functools.partial(self._calibration, on_work)
-        return found, self._format.rewrite(model, self.metadata, self.config, path, calibration=calibration)
+        return found, self._format.rewrite(model, self.metadata, self._to_write, path, calibration=calibration)
 
     def default_path(self) -> Path:
         """Beside the model of a run; in the current folder for weights from a cache."""
@@ -146,7 +154,9 @@ class Job:
 
 
 def _metadata(model: Model, config: ExportConfig, chosen: Format) -> ExportMetadata:
-    has_novelty = config.novelty and chosen.has_novelty and model.reference is not None
+    wanted = set(config.wanted_outputs)
+    if not chosen.has_novelty or model.reference is None:
+        wanted.discard(NOVELTY)
     return ExportMetadata(
         classes=model.classes,
         preprocess=model.preprocess.to_dict(),
@@ -158,10 +168,11 @@ def _metadata(model: Model, config: ExportConfig, chosen: Format) -> ExportMetad
         source_sha256=model.sha256,
         version=__version__,
         reliability=model.reliability,
-        most_novel=model.reliability.most_novel if model.reliability is not None and has_novelty else None,
+        most_novel=model.reliability.most_novel if model.reliability is not None and NOVELTY in wanted else None,
         task=model.task,
         thresholds=model.thresholds,
         scaling=model.scaling,
+        outputs=tuple(name for name in OUTPUTS if name in wanted),
     )
 
 

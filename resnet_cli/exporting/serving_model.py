@@ -12,6 +12,7 @@ from PIL import Image
 
 from resnet_cli.errors import ModelError, ResnetCliError, SetupError, VerificationError
 from resnet_cli.exported.base import ExportedModel
+from resnet_cli.exported.metadata import HEATMAP, NOVELTY, ExportMetadata
 from resnet_cli.exported.onnx import OnnxModel
 from resnet_cli.exported.opening import exported_kind, open_exported
 from resnet_cli.system.paths import user_path
@@ -92,7 +93,7 @@ def _make(model: str, made: Path, *, offline: bool) -> Path:
     loaded = load_model(model, offline=offline)
     job = Job(loaded, ExportConfig())
     beside = loaded.path.with_name(_EXPORTED) if loaded.path is not None else made
-    if beside.is_file() and _is_of(beside, job.metadata.source_sha256):
+    if beside.is_file() and _is_of(beside, job.metadata):
         return beside
     _require_parity(loaded, job.write(made))
     return made
@@ -116,9 +117,11 @@ def _require_parity(model: Model, made: Predictor[Any]) -> None:
         )
 
 
-def _is_of(path: Path, source_sha256: str) -> bool:
+def _is_of(path: Path, wanted: ExportMetadata) -> bool:
     try:
         found = OnnxModel.load(path)
     except ModelError:
         return False
-    return found.sha256 == source_sha256 and found.precision == "fp32"
+    # A file that was exported with fewer outputs would hide from users of the server what the model knows.
+    is_complete = (found.has_novelty, found.has_heatmap) == tuple(name in wanted.outputs for name in (NOVELTY, HEATMAP))
+    return found.sha256 == wanted.source_sha256 and found.precision == "fp32" and is_complete

@@ -70,7 +70,7 @@ def explain_into(folder: Path, predictor: Predictor[Any]) -> Write:
     if not predictor.has_heatmap:
         raise ConfigError(
             "--explain: this file gives no heat maps",
-            hint="export it again with --format onnx, or use the run",
+            hint="resnet-cli export RUN writes a file that gives them; or use the run",
         )
     explain = _EXPLAIN[predictor.task]
     names = folder_names(predictor.classes, reserved=[NONE])

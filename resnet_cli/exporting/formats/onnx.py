@@ -8,7 +8,7 @@ from onnx import ModelProto
 
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.engines import int8
-from resnet_cli.exported.metadata import IMAGES, ExportMetadata
+from resnet_cli.exported.metadata import HEATMAP, IMAGES, NOVELTY, ExportMetadata
 from resnet_cli.exported.onnx import OnnxModel
 from resnet_cli.exporting.formats.base import Calibration, Format
 from resnet_cli.exporting.onnx_writer.file import finish, take_images, to_onnx
@@ -30,7 +30,12 @@ class OnnxFormat(Format):
         self, model: Model, metadata: ExportMetadata, config: ExportConfig, path: Path, *, calibration: Calibration
     ) -> OnnxModel:
         """Writes the graph and opens it with ONNX Runtime; see :meth:`Format.write`."""
-        made = to_onnx(model, precision=metadata.precision, with_novelty=config.novelty)
+        made = to_onnx(
+            model,
+            precision=metadata.precision,
+            with_novelty=NOVELTY in metadata.outputs,
+            with_heat=HEATMAP in metadata.outputs,
+        )
         if metadata.precision == "int8":
             made = int8.quantise(made, calibration(), model.preprocess, images=IMAGES)
         if metadata.input_kind == "picture":

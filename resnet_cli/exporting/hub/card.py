@@ -105,6 +105,7 @@ def hub_config(exported: Exported) -> bytes:
         "files": exported.files,
         "input": metadata.input_kind,
         "number": metadata.precision,
+        "outputs": metadata.outputs,
         "classes": metadata.classes,
         "preprocess": dict(metadata.preprocess),
         "temperature": metadata.temperature,

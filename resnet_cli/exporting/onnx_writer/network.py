@@ -62,8 +62,10 @@ def add_novelty(graph: GraphWriter, features: str, reference: NDArray[Any], *, s
     scaled = graph.op("Div", features, scales)
     lengths = graph.op("ReduceL2", scaled, np.array([1]), keepdims=1)
     cosines = graph.op("MatMul", graph.op("Div", scaled, graph.op("Max", lengths, np.float32(1e-12))), known)
-    num_nearest = np.array([min(NUM_NEAREST, len(reference))])
-    nearest, _ = graph.op_many("TopK", cosines, num_nearest, outputs=2, axis=1)
+    nearest = cosines
+    if len(reference) > NUM_NEAREST:
+        # Only then: OpenCV 4 refuses to take as many as there are.
+        nearest, _ = graph.op_many("TopK", cosines, np.array([NUM_NEAREST]), outputs=2, axis=1, largest=1, sorted=1)
     return graph.op("Sub", np.float32(1), graph.op("ReduceMean", nearest, np.array([1]), keepdims=0), name=NOVELTY)
 
 
