@@ -97,7 +97,7 @@ class ExportConfig(OfflineConfig):
         Flag(
             "What the file computes: probs (always), novelty (how unlike the training images an image is) and heat (a "
             "heat map; onnx only), separated by commas.",
-            ONNX,
+            CONTENT,
             "all that the format can; --input tensor: without heat",
         ),
     ] = None
