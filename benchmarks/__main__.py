@@ -6,7 +6,8 @@
 
 --quick takes ten minutes or more on two cores, and its figures are rough. --full takes hours and can be done in pieces:
 an existing FILE keeps the figures that are not measured again. --peers installs the other libraries first, each into
-its own virtual environment. --docs writes the figures of a FILE into docs/benchmarks.md.
+its own virtual environment. --docs writes the figures of a FILE into docs/benchmarks.md, and those of the engines into
+README.md and docs/export.md.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 from resnet_cli.system.paths import cache_dir, write_text
 
-from . import figures, suite
+from . import engine_table, figures, suite
 from .setting import Setting, find_assets
 from .table import Row, head, print_head
 
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--json", type=Path, metavar="FILE", help="write the figures to FILE, and keep its other figures"
     )
     parser.add_argument(
-        "--docs", type=Path, metavar="FILE", help="measure nothing; write FILE's figures into docs/benchmarks.md"
+        "--docs", type=Path, metavar="FILE", help="measure nothing; write FILE's figures into the pages of docs"
     )
     parser.add_argument(
         "--peers-dir", type=Path, default=cache_dir() / "benchmark-peers", help="folder of their virtual environments"
@@ -55,8 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     try:
         if chosen.docs:
-            text = figures.PAGE.read_text(encoding="utf-8")
-            write_text(figures.PAGE, figures.update(text, figures.read(chosen.docs)))
+            write_pages(figures.read(chosen.docs))
             return
         if not (chosen.quick or chosen.full or chosen.gpu or chosen.peers):
             parser.error("one of --quick, --full, --gpu, --peers or --docs says what to do")
@@ -67,6 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (figures.FiguresError, ValueError) as error:
         parser.error(str(error))
     run(measurements, known, chosen)
+
+
+def write_pages(found: dict[str, Any]) -> None:
+    """Writes figures into the pages that show them."""
+    write_text(figures.PAGE, figures.update(figures.PAGE.read_text(encoding="utf-8"), found))
+    if entry := found.get(engine_table.NAME):
+        for page, is_short in engine_table.PAGES.items():
+            write_text(page, engine_table.update(page.read_text(encoding="utf-8"), entry, is_short=is_short))
 
 
 def run(measurements: Sequence[suite.Measurement], known: dict[str, Any], chosen: argparse.Namespace) -> None:

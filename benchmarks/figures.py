@@ -16,6 +16,8 @@ from .table import Row, from_json, to_json, to_text
 FIGURES = Path(__file__).with_name("figures.json")
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
+#: Measurements with a table of their own, in other pages: see ``engine_table.py``.
+ELSEWHERE = frozenset({"engines"})
 _BAR_WORDS = {"ok": "met", "missed": "missed", "": "not measured"}
 
 
@@ -68,7 +70,7 @@ def rows(entry: dict[str, Any]) -> list[Row]:
 def render(measurements: dict[str, Any]) -> str:
     """Renders Markdown: one table per machine, versions and mode, each below a line that names them."""
     parts: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for entry in measurements.values():
+    for entry in (entry for name, entry in measurements.items() if name not in ELSEWHERE):
         parts.setdefault(_key(entry), []).append(entry)
     return "\n\n".join(_render_part(*key, entries) for key, entries in parts.items()) + "\n"
 

@@ -53,6 +53,7 @@ MEASUREMENTS = (
     Measurement("precisions", "precisions:measure"),
     Measurement("answers", "precisions:measure_commands"),
     Measurement("export", "export:measure"),
+    Measurement("engines", "engines:measure", in_quick=False),
     Measurement("serving", "borrowed:on_serving"),
     Measurement("report", "report:measure"),
     Measurement("inspect", "inspection:measure"),

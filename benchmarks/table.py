@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import importlib.metadata
 import json
 import math
@@ -76,13 +77,14 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
 
 
 def head(gpu: bool = False) -> dict[str, str]:
-    """The machine, its load, the versions and the command."""
+    """The date, the machine, its load, the versions and the command."""
     import torch
 
     processor = this_processor()
     instructions = f" ({', '.join(processor.usable)})" if processor.usable else ""
     machine = f"{processor.name}{instructions}, {torch.get_num_threads()} threads"
     return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": machine + (f", {torch.cuda.get_device_name()}" if gpu and torch.cuda.is_available() else ""),
         "load": f"{os.getloadavg()[0]:.1f} before the start",
         "versions": f"resnet-cli {resnet_cli.__version__}, torch {torch.__version__}, "

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as entry
-from benchmarks import figures, growth, suite
+from benchmarks import engine_table, figures, growth, suite
 from benchmarks.processes import CommandError, launch, run
 from benchmarks.setting import Setting
 from benchmarks.suite import MEASUREMENTS, NAMES, Measurement
@@ -189,3 +189,25 @@ def test_growth_compares_the_most_images_with_fewer() -> None:
     time, memory = growth.to_rows("eval", spent)
     assert time.value == pytest.approx(0.6) and time.details["slope"] == pytest.approx(1.0)
     assert memory.value == pytest.approx(1.1) and memory.details["100"] == "0.00 GB"
+
+
+def test_the_tables_of_engines_show_the_committed_figures() -> None:
+    entry = figures.read(figures.FIGURES)[engine_table.NAME]
+    for page, is_short in engine_table.PAGES.items():
+        text = page.read_text(encoding="utf-8")
+        assert engine_table.update(text, entry, is_short=is_short) == text
+    with pytest.raises(figures.FiguresError, match="no <!-- engines"):
+        engine_table.update("nothing", entry, is_short=True)
+
+
+def test_an_engine_that_refuses_a_file_has_a_row_that_says_why() -> None:
+    about = {"engine": "Fast 1.2", "file": "model.onnx"}
+    seen = {"same class": 9, "photos": 10, "largest difference": 0.5, "processes": 3, "MB": 94.1}
+    loaded = Row("Fast", 33.4, "ms", details=about | seen | {"largest difference of a first answer": 1e-6})
+    other = Row("Fast", 20.0, "ms", details=loaded.details | {"file": "model.int8.onnx"})
+    refused = Row("Slow", None, "ms", details=about | {"engine": "Slow 1.2", "refused": "no | operator\nIf"})
+    entry = figures.to_entry(ABOUT, "--full", 1, [loaded, other, refused])
+    full, short = (engine_table.render(entry, is_short=is_short) for is_short in (False, True))
+    line = "| Fast 1.2 | `model.onnx` | 9 of 10 | 5.0e-01 | 1.0e-06 | 33 | 94.1 |"
+    assert line in full and "| Slow 1.2 | `model.onnx` | refused: no \\| operator If |  |  |  |  |" in full
+    assert line in short and "int8" in full and "int8" not in short and "Slow" not in short

@@ -3,10 +3,11 @@
     python -m resnet_cli.exporting.engine_process REQUEST ANSWER
 
 REQUEST is a JSON file: ``engine`` (a key of :data:`ENGINES`), ``path`` of the file, ``inputs`` (an ``.npz`` file),
-``threads``, and ``num_timed``. ANSWER is the ``.npz`` file that is written: ``first`` and ``again``, the probabilities
-float32 [n x k] of the inputs in their order, computed twice with the same loaded file; ``load_s``, the seconds that it
-took to import the engine and load the file; ``ms``, the milliseconds of each of ``num_timed`` runs of the first input.
-If the engine raises an error, it is ``refused``, its message.
+``threads``, ``num_timed`` and ``twice``. ANSWER is the ``.npz`` file that is written: ``first`` and ``again``, the
+probabilities float32 [n x k] of the inputs in their order, computed twice with the same loaded file (both are the same
+array unless ``twice`` is true); ``load_s``, the seconds for importing the engine and loading the file; ``ms``, the
+milliseconds of each of ``num_timed`` runs of the first input. If the engine raises an error, it is ``refused``, its
+message.
 """
 
 from __future__ import annotations
@@ -127,13 +128,18 @@ def _answer(asked: Mapping[str, Any], inputs: Sequence[NDArray[Any]]) -> dict[st
     began = time.perf_counter()
     run = ENGINES[asked["engine"]](asked["path"], asked["threads"])
     load_s = time.perf_counter() - began
-    first, again = (np.concatenate([run(array) for array in inputs]).astype(np.float32) for _ in range(2))
+    first = _probs(run, inputs)
+    again = _probs(run, inputs) if asked["twice"] else first
     times = []
     for _ in range(asked["num_timed"]):
         began = time.perf_counter()
         run(inputs[0])
         times.append(1000 * (time.perf_counter() - began))
     return {"first": first, "again": again, "load_s": load_s, "ms": times}
+
+
+def _probs(run: Run, inputs: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+    return np.concatenate([run(array) for array in inputs]).astype(np.float32)
 
 
 def _reason(error: Exception) -> str:

@@ -131,7 +131,9 @@ def ask(
     *,
     threads: int | None = None,
     num_timed: int = 0,
+    twice: bool = True,
     packages: Path | None = None,
+    python: str = sys.executable,
     longest_s: float = LONGEST_S,
 ) -> EngineAnswer:
     """Runs a file on images in a fresh process.
@@ -143,7 +145,9 @@ def ask(
         images: Decoded images, RGB; at least one.
         threads: Number of threads that compute; None: every core that the process may use.
         num_timed: How often to time the first image afterwards.
+        twice: Whether to run all images once more; else ``again`` of the answer is ``first``.
         packages: A folder of packages that precede the installed ones; None: those that are installed.
+        python: The Python that runs it.
         longest_s: Seconds after which the process is killed.
 
     Raises:
@@ -155,10 +159,10 @@ def ask(
         arrays = [np.asarray(image)[None] if whole else _tensor(image, metadata) for image in images]
         np.savez(inputs, *arrays)
         asked = {"engine": engine.key, "path": str(path.absolute()), "inputs": str(inputs)}
-        counts = {"threads": threads or engine_threads(), "num_timed": num_timed}
+        counts = {"threads": threads or engine_threads(), "num_timed": num_timed, "twice": twice}
         request.write_text(json.dumps(asked | counts), encoding="utf-8")
         began = time.monotonic()
-        refused = _run(request, answer, packages, longest_s)
+        refused = _run(python, request, answer, packages, longest_s)
         seconds = time.monotonic() - began
         version = engine.version(packages) or "not installed"
         if refused:
@@ -175,7 +179,7 @@ def _tensor(image: Image.Image, metadata: ExportMetadata) -> NDArray[np.float32]
     return normalized(preprocess(image)[None], preprocess)
 
 
-def _run(request: Path, answer: Path, packages: Path | None, longest_s: float) -> str:
+def _run(python: str, request: Path, answer: Path, packages: Path | None, longest_s: float) -> str:
     """Runs the process; returns why it has no answer, or an empty text."""
     environment = dict(os.environ)
     if packages is not None:
@@ -184,7 +188,7 @@ def _run(request: Path, answer: Path, packages: Path | None, longest_s: float) -
     try:
         done = subprocess.run(
             # -P: a module in the current folder must not be imported in place of another one.
-            [sys.executable, "-P", "-m", "resnet_cli.exporting.engine_process", str(request), str(answer)],
+            [python, "-P", "-m", "resnet_cli.exporting.engine_process", str(request), str(answer)],
             stdin=subprocess.DEVNULL,
             # The engines print to both; a file of gigabytes of messages is not to be expected in so short a time.
             stdout=subprocess.DEVNULL,
