@@ -66,8 +66,8 @@ class ExportConfig(OfflineConfig):
         Literal["onnx", "pt2", "safetensors", "openvino"],
         BeforeValidator(_refuse_torchscript),
         Flag(
-            "Which file to write. onnx runs without torch; pt2 is torch.export's file; safetensors is a folder for "
-            "timm, openvino one for OpenVINO.",
+            "Which file to write. onnx runs without torch, in many engines; pt2 is torch.export's file; the others are "
+            "folders: safetensors for timm, each other one for what has its name.",
             short="-f",
         ),
     ] = "onnx"

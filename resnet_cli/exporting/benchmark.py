@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from resnet_cli.config.export import ExportConfig
+from resnet_cli.config.export import FORMAT_OPTIONS, ExportConfig
 from resnet_cli.errors import ConfigError, SetupError, VerificationError
 from resnet_cli.evaluation.intervals import Interval
 from resnet_cli.exporting.export import Job, check, model_output
@@ -17,16 +17,24 @@ from resnet_cli.model.model_file import Model
 from resnet_cli.system.caches import temporary_folder
 from resnet_cli.system.events import OnStatus, OnWork, no_status
 
+#: Formats that only a browser runs.
+_NOT_RUN_HERE = frozenset({"web"})
+
+
+def _variants() -> Iterator[tuple[str, dict[str, Any]]]:
+    for kind, options in FORMAT_OPTIONS.items():
+        if kind in _NOT_RUN_HERE:
+            continue
+        yield kind, {"format": kind}
+        yield from (
+            (f"{kind} {number}", {"format": kind, number: True}) for number in ("fp16", "int8") if number in options
+        )
+        if kind == "onnx":
+            yield "onnx --input tensor", {"format": kind, "input": "tensor"}
+
+
 #: Name -> options of the export.
-VARIANTS: dict[str, dict[str, Any]] = {
-    "onnx": {},
-    "onnx fp16": {"fp16": True},
-    "onnx int8": {"int8": True},
-    "onnx --input tensor": {"input": "tensor"},
-    "pt2": {"format": "pt2"},
-    "safetensors": {"format": "safetensors"},
-    "openvino": {"format": "openvino"},
-}
+VARIANTS: dict[str, dict[str, Any]] = dict(_variants())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +90,11 @@ def benchmark(
     images = images_to_verify(model, config)
     expected = model_output(model, images, on_work)
     rows: list[FormatResult] = []
+    missing: set[str] = set()
     for number, (name, options) in enumerate(VARIANTS.items(), start=1):
+        if options["format"] in missing:
+            # Its first row says why.
+            continue
         title = f"{number} of {len(VARIANTS)}: {name}"
         on_status(title)
         job = Job(model, config.model_copy(update=options))
@@ -105,6 +117,8 @@ def benchmark(
                 )
             except (SetupError, ConfigError, VerificationError) as error:
                 rows.append(FormatResult(name, note=error.message))
+                if isinstance(error, SetupError):
+                    missing.add(options["format"])
                 continue
             if not rows:
                 size = model.path.stat().st_size if model.path is not None else 0
