@@ -40,7 +40,7 @@ pytest_plugins = ["support.small_runs"]
 EXAMPLE = Path(__file__).parent.parent / "examples" / "onnx_predict.py"
 RESULT_KEYS = {
     "schema_version", "model", "path", "format", "number", "num_bytes", "sha256", "source_sha256", "parity", "seconds",
-    "pushed",
+    "pushed", "snippet",
 }  # fmt: skip
 #: Of an environment in which the example runs.
 NEEDED = ("numpy", "numpy.libs", "PIL", "pillow.libs", "onnxruntime")
@@ -80,11 +80,11 @@ def exported(full_run: Trained, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def test_it_says_what_was_written_and_what_the_parity_check_found(full_run: Trained) -> None:
-    result = run_cli("export", full_run.run, "--out", "made/m.onnx", "--json")
+    result = run_cli("export", full_run.run, "--out", "made/m.onnx", "--json", "--snippet", "js")
     assert result.exit_code == 0, result.output
     (line,) = result.stdout.splitlines()
     found = json.loads(line)
-    assert set(found) == RESULT_KEYS
+    assert set(found) == RESULT_KEYS and found["snippet"].startswith("// Classifies")
     assert (found["schema_version"], found["path"], found["number"]) == (1, str(Path("made/m.onnx")), "fp32")
     assert found["sha256"] == sha256_of(Path("made/m.onnx"))
     assert found["source_sha256"] == sha256_of(full_run.run / "model.safetensors")
@@ -343,8 +343,10 @@ def test_the_example_gives_the_same_answers_where_there_is_no_torch(
 ) -> None:
     assert subprocess.run([elsewhere, "-c", "import torch"], capture_output=True, check=False).returncode == 1
     photos = [str(path) for path in sorted((full_run.photos / "test").rglob("*.jpg"))]
-    command = [str(elsewhere), str(EXAMPLE), str(exported), *photos]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=command_environment())
+    command = [str(elsewhere), str(EXAMPLE), *photos]
+    done = subprocess.run(
+        command, cwd=exported.parent, capture_output=True, text=True, check=False, env=command_environment()
+    )
     assert done.returncode == 0, done.stderr
     expected = run_cli("predict", *photos, "--model", full_run.run, "--topk", "1", "--precision", "fp32", "--csv")
     rows = list(csv.DictReader(expected.stdout.splitlines()))
@@ -374,3 +376,12 @@ def test_the_benchmark_has_a_row_for_each_format_and_keeps_nothing(
     assert [row["accuracy"] is not None for row in rows] == [True, True, True, False]
     assert "not installed" in rows[-1]["note"]
     assert os.listdir() == []
+
+
+def test_a_program_is_all_that_is_printed_and_a_field_of_the_json(full_run: Trained, exported: Path) -> None:
+    out = exported.with_name("snippet.onnx")
+    result = run_cli("export", full_run.run, "--out", out, "--snippet", "python")
+    assert result.exit_code == 0, result.output
+    program = EXAMPLE.read_text(encoding="utf-8").replace("examples/onnx_predict.py", "classify.py")
+    assert result.stdout == program.replace('"model.onnx"', f'"{out}"')
+    assert "SHA-256" in result.stderr

@@ -154,8 +154,10 @@ def from_server(folder: Path) -> Answers:
 
 def from_example(folder: Path) -> Answers:
     files = map(str, sorted((folder / "images").iterdir()))
-    command = [sys.executable, str(EXAMPLE), str(exported(folder, "model.onnx")), *files]
-    done = subprocess.run(command, env=command_environment(), capture_output=True, text=True, check=True)
+    command = [sys.executable, str(EXAMPLE), *files]
+    # The example opens model.onnx of the current folder.
+    cwd = exported(folder, "model.onnx").parent
+    done = subprocess.run(command, cwd=cwd, env=command_environment(), capture_output=True, text=True, check=True)
     return from_tabs(done.stdout)
 
 

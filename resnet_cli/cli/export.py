@@ -84,9 +84,14 @@ def _show(result: ExportResult, *, as_json: bool, quiet: bool) -> None:
         output.warn(f"the model card at {result.pushed.url} has places to fill in, among them its license")
     if as_json:
         output.show_json(result.to_dict())
+        return
+    if result.snippet is not None:
+        output.show_text(result.snippet)
     elif quiet:
         output.show_line(str(result.path))
-    else:
-        output.show(result_block(result, width=output.stdout().width))
+    if not quiet:
+        # Beside the program, which alone is the result then: `> classify.py` receives it.
+        show = output.show if result.snippet is None else output.note
+        show(result_block(result, width=output.stdout().width))
         if result.pushed:
-            output.show(f"Pushed to {result.pushed.url}, commit {result.pushed.commit[:12]}")
+            show(f"Pushed to {result.pushed.url}, commit {result.pushed.commit[:12]}")

@@ -18,6 +18,7 @@ from resnet_cli.exporting.hub.destination import destination
 from resnet_cli.exporting.hub.push import Push, Pushed
 from resnet_cli.exporting.new_output import new_output
 from resnet_cli.exporting.parity_result import Parity
+from resnet_cli.exporting.snippets.snippet import snippet
 from resnet_cli.exporting.verification_data import images_to_verify
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.weights import load_model
@@ -49,6 +50,7 @@ class ExportResult(Summarized):
         parity: The result of the parity check.
         seconds: Wall time.
         pushed: Where it is on the Hub; None without ``--push``.
+        snippet: A program that uses the file; None without ``--snippet``.
     """
 
     model: Path | None
@@ -61,6 +63,7 @@ class ExportResult(Summarized):
     parity: Parity
     seconds: float
     pushed: Pushed | None = None
+    snippet: str | None = None
 
     def summary(self) -> dict[str, str]:
         """The file and its accuracy."""
@@ -171,6 +174,7 @@ def export(
         parity=parity,
         seconds=time.monotonic() - began,
         pushed=pushed,
+        snippet=None if config.snippet is None else snippet(config.snippet, config, job.metadata, out),
     )
 
 

@@ -12,10 +12,12 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from resnet_cli.config.base import Flag, Rule
 from resnet_cli.config.data import OfflineConfig
+from resnet_cli.config.snippets import Language, snippet_rules
 from resnet_cli.config.units import Output, Outputs, Share
 from resnet_cli.errors import ConfigError
 
-CONTENT, VERIFICATION, HUB = "Content of the file", "Verification", "Hugging Face Hub"
+CONTENT, PROGRAM = "Content of the file", "Program"
+VERIFICATION, HUB = "Verification", "Hugging Face Hub"
 #: Format -> those of the fields below that have an effect on it; a format writes only what its row names.
 FORMAT_OPTIONS: Mapping[str, frozenset[str]] = {
     "onnx": frozenset({"input", "int8", "fp16", "novelty", "outputs", "overwrite"}),
@@ -139,6 +141,10 @@ class ExportConfig(OfflineConfig):
             "5%",
         ),
     ] = 0.05
+    snippet: Annotated[
+        Language | None,
+        Flag("Also print a complete program that classifies an image with the file, in this language.", PROGRAM),
+    ] = None
     benchmark: Annotated[bool, Flag("Export, check and time every format, and keep no file.", VERIFICATION)] = False
     push: Annotated[
         str | None,
@@ -184,7 +190,7 @@ class ExportConfig(OfflineConfig):
     rules = (
         Rule(("fp16",), lambda config: not config.int8, "and --int8: choose one"),
         Rule(
-            ("format", "input", "int8", "fp16", "novelty", "outputs", "out", "licence", "push", "private"),
+            ("format", "input", "int8", "fp16", "novelty", "outputs", "snippet", "out", "licence", "push", "private"),
             lambda config: not config.benchmark,
             "has no effect with --benchmark, which tries every format",
             strict=True,
@@ -204,6 +210,7 @@ class ExportConfig(OfflineConfig):
             lambda config: config.novelty or "novelty" not in (config.outputs or ()),
             "and --no-novelty: choose one",
         ),
+        *snippet_rules(),
         Rule(("overwrite",), lambda config: config.out is not None, "has no effect without --out"),
         Rule(
             ("max_drop",),
