@@ -41,7 +41,7 @@ NUM_THREADS = 2
 #: Processes per engine and file, and timed runs of one image.
 NUM_FRESH, NUM_TIMED = 10, 15
 #: Number of photos with --quick, which only checks that everything runs.
-QUICK_PHOTOS = 8
+QUICK_PHOTOS = 28
 #: Seconds after which an engine is not waited for.
 LONGEST_S = 180.0
 
@@ -152,7 +152,7 @@ def measure(setting: Setting) -> Iterator[Row]:
             texts = json.loads(path.with_name(path.name + ".metadata").read_text())
             metadata = ExportMetadata.from_texts(texts, name)
             comparison = _Comparison(reader, path, metadata, packages, python)
-            yield comparison.row(photos, expected, num_fresh=2 if setting.quick else NUM_FRESH)
+            yield comparison.row(photos, expected, num_fresh=4 if setting.quick else NUM_FRESH)
 
 
 @dataclasses.dataclass(frozen=True)
