@@ -46,7 +46,7 @@ SILENT = {
         "torchvision",
         "tqdm",
     ),
-    *("cv2", "threadpoolctl", "tract", "typer", "uvicorn", "yaml"),
+    *("MNN", "cv2", "ncnn", "threadpoolctl", "tract", "typer", "uvicorn", "yaml"),
 }
 
 

@@ -28,9 +28,10 @@ OUTPUTS = (PROBS, NOVELTY, HEATMAP)
 #: What metadata may say that a file computes.
 _OUTPUT_LISTS = ((), (PROBS,), (PROBS, NOVELTY), (PROBS, HEATMAP), OUTPUTS)
 #: ``picture``: decoded images, uint8 [b x h x w x 3] RGB, upright, of any size; ``pixels``: what ``Preprocess`` makes
-#: of them, uint8 [b x 3 x s x s]; ``squares``: the same as phones have them, uint8 [b x s x s x 3]; ``tensor``: the
+#: of them, uint8 [b x 3 x s x s]; ``squares``: the same as phones have them, uint8 [b x s x s x 3]; ``float_pixels``:
+#: the values of ``pixels`` as float32, which is what the image functions of ncnn and MNN make; ``tensor``: the
 #: network's own input, float32 [b x 3 x s x s], normalized.
-InputKind: TypeAlias = Literal["picture", "pixels", "squares", "tensor"]
+InputKind: TypeAlias = Literal["picture", "pixels", "squares", "float_pixels", "tensor"]
 #: The precision in which weights are stored.
 FilePrecision: TypeAlias = Literal["fp32", "fp16", "int8"]
 #: Task -> types of the arrays of its validation results, in files.

@@ -16,6 +16,8 @@ from resnet_cli.system.latest import real_path
 #: Format of a folder -> the file in it by which it is recognized, and the class that opens the folder.
 _FOLDERS: Mapping[str, tuple[str, str]] = {
     "openvino": ("model.xml", "openvino:OpenVinoModel"),
+    "ncnn": ("model.ncnn.param", "ncnn:NcnnModel"),
+    "mnn": ("model.mnn", "mnn:MnnModel"),
     "timm": ("model.safetensors", "timm:TimmModel"),
 }
 

@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeAlias
 
 from resnet_cli.errors import SetupError, missing_extra
 from resnet_cli.installation import install_command
+from resnet_cli.system.muting import STDERR, muted
 from resnet_cli.system.threads import num_threads
 from resnet_cli.version import __version__
 
@@ -89,7 +90,7 @@ def cluster(address: str | None) -> Iterator[Any]:
     if address is None:
         options |= {"num_cpus": num_threads(), "include_dashboard": False, "object_store_memory": _STORE_BYTES}
     try:
-        with _own_signals(), _muted(), _without_usage_process(), _own_token(address):
+        with _own_signals(), muted(STDERR), _without_usage_process(), _own_token(address):
             ray.init(address=address or "local", **options)
     except (ray.exceptions.RayError, RuntimeError, ValueError, OSError) as error:
         if address is None:
@@ -165,19 +166,6 @@ def _without_usage_process() -> Iterator[None]:
         yield
     finally:
         services.start_api_server = start
-
-
-@contextlib.contextmanager
-def _muted() -> Iterator[None]:
-    """Hides what Ray's C++ part prints on stderr while it starts."""
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nothing, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)
 
 
 def divide(ray: Any, device: Device, num_blocks: int) -> Workers:

@@ -13,6 +13,8 @@ FORMATS: Mapping[str, str] = {
     "pt2": "pt2:Pt2Format",
     "safetensors": "timm:TimmFormat",
     "openvino": "openvino:OpenVinoFormat",
+    "ncnn": "ncnn:NcnnFormat",
+    "mnn": "mnn:MnnFormat",
 }
 
 

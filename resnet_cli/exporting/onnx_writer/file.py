@@ -67,15 +67,22 @@ def take_images(proto: ModelProto, preprocess: Preprocess) -> ModelProto:
     return _begin_with(before.build({RAW_IMAGES: (np.uint8, ["b", "h", "w", 3])}, {}).graph, proto)
 
 
-def take_pixels(proto: ModelProto, preprocess: Preprocess) -> ModelProto:
+def take_pixels(proto: ModelProto, preprocess: Preprocess, *, as_floats: bool = False) -> ModelProto:
     """Adds only the normalization in front of a graph that starts at the network's input.
 
+    Args:
+        proto: The graph.
+        preprocess: Source of mean and std.
+        as_floats: Whether the pixels are float32; they are from 0 to 255 nevertheless.
+
     Returns:
-        A graph with the input ``pixels``, uint8 [b x 3 x s x s]: the output of ``Preprocess``.
+        A graph with the input ``pixels``, uint8 or float32 [b x 3 x s x s]: the output of ``Preprocess``.
     """
     before, side = GraphWriter("preprocess/"), preprocess.crop_size
-    add_normalisation(before, before.cast(PIXELS, np.float32), preprocess, name=IMAGES)
-    return _begin_with(before.build({PIXELS: (np.uint8, ["b", 3, side, side])}, {}).graph, proto)
+    levels = PIXELS if as_floats else before.cast(PIXELS, np.float32)
+    add_normalisation(before, levels, preprocess, name=IMAGES)
+    dtype = np.float32 if as_floats else np.uint8
+    return _begin_with(before.build({PIXELS: (dtype, ["b", 3, side, side])}, {}).graph, proto)
 
 
 def _begin_with(first: GraphProto, proto: ModelProto) -> ModelProto:

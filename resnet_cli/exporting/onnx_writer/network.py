@@ -60,7 +60,9 @@ def add_novelty(graph: GraphWriter, features: str, reference: NDArray[Any], *, s
     scales, units = novelty_scorer.scales, novelty_scorer.units
     known = add_bytes(graph, units.T, "reference", axis=0) if small else _halves(graph, units.T, "reference")
     scaled = graph.op("Div", features, scales)
-    lengths = graph.op("ReduceL2", scaled, np.array([1]), keepdims=1)
+    # Not ReduceL2: MNN 3.6.1 ignores its axes, and computes one length for the whole batch.
+    squared = graph.op("ReduceSum", graph.op("Mul", scaled, scaled), np.array([1]), keepdims=1)
+    lengths = graph.op("Sqrt", squared)
     cosines = graph.op("MatMul", graph.op("Div", scaled, graph.op("Max", lengths, np.float32(1e-12))), known)
     nearest = cosines
     if len(reference) > NUM_NEAREST:

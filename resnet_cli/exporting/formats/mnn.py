@@ -1,0 +1,64 @@
+"""``--format mnn``: a folder with ``model.mnn``, converted by MNN's own converter."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+import tempfile
+from pathlib import Path
+
+from resnet_cli.config.export import ExportConfig
+from resnet_cli.exported.metadata import ExportMetadata, FilePrecision
+from resnet_cli.exported.mnn import MODEL_FILE, MnnModel, load_mnn
+from resnet_cli.exporting.formats.base import Calibration, Format, write_texts
+from resnet_cli.exporting.formats.converter import run_converter
+from resnet_cli.exporting.onnx_writer.file import finish, take_pixels, to_onnx
+from resnet_cli.model.model_file import Model
+
+#: Calls the C++ part of the converter. Its Python part, ``MNN.tools.mnnconvert``, would run ``pip install`` and then
+#: report the conversion, with an identifier of the machine, to a server. Source: MNN/tools/utils/log.py.
+_CONVERT = "import sys, _tools; sys.exit(0 if _tools.mnnconvert(sys.argv) else 1)"
+#: Precision of the weights -> options of the converter.
+#: Source: https://mnn-docs.readthedocs.io/en/latest/tools/convert.html
+_OPTIONS: dict[FilePrecision, tuple[str, ...]] = {"fp32": (), "fp16": ("--fp16",), "int8": ("--weightQuantBits", "8")}
+
+
+class MnnFormat(Format):
+    """A folder that ``MNN::Interpreter`` and ``MNN::Express::Module`` read.
+
+    The input is what ``MNN::CV::ImageProcess`` makes of an RGB image: normalization is part of the graph.
+    It fills tensors of uint8 wrongly (MNN 3.6.1).
+    """
+
+    name = "mnn"
+    input_kind = "float_pixels"
+
+    def require(self, model: Model, config: ExportConfig) -> None:
+        """Refuses the format without MNN.
+
+        Raises:
+            SetupError: It is not installed.
+        """
+        load_mnn("--format mnn")
+
+    def write(
+        self, model: Model, metadata: ExportMetadata, config: ExportConfig, path: Path, *, calibration: Calibration
+    ) -> MnnModel:
+        """Converts the ONNX graph; see :meth:`Format.write`. In int8, weights alone are quantized, per channel.
+
+        Raises:
+            SetupError: MNN cannot convert the graph.
+        """
+        made = take_pixels(
+            to_onnx(model, with_novelty=config.novelty, with_heat=False), model.preprocess, as_floats=True
+        )
+        with tempfile.TemporaryDirectory(dir=path) as folder:
+            source = Path(folder, "model.onnx")
+            source.write_bytes(finish(made, metadata))
+            files = ["--modelFile", source.name, "--MNNModel", MODEL_FILE]
+            command = [sys.executable, "-c", _CONVERT, "-f", "ONNX", *files, *_OPTIONS[metadata.precision]]
+            written = source.with_name(MODEL_FILE)
+            run_converter(command, written, name=f"MNN {importlib.metadata.version('mnn')}")
+            written.rename(path / MODEL_FILE)
+        write_texts(path, metadata)
+        return MnnModel(path)
