@@ -187,7 +187,9 @@ def test_nothing_a_stranger_hands_us_is_run(name: str) -> None:
             assert keywords.get("Loader") == "_StrictLoader"
         assert not (called.startswith("yaml.") and last in {"unsafe_load", "full_load", "load_all"}), called
         assert not (called.startswith("pickle.") and last in {"load", "loads", "Unpickler"}), called
-        assert last not in {"extractall", "extract", "unpack_archive"}, called
+        # ncnn's Extractor unpacks nothing: it computes a result by its name.
+        computes = (name, called) == ("exported.ncnn", "extractor.extract")
+        assert computes or last not in {"extractall", "extract", "unpack_archive"}, called
         assert called not in {"eval", "exec", "os.system"} and keywords.get("shell") != "True", called
 
 
