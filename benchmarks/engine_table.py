@@ -48,7 +48,9 @@ def render(entry: dict[str, Any], *, is_short: bool) -> str:
 
 def _head(entry: dict[str, Any]) -> str:
     date = f", {entry['date']}" if "date" in entry else ""
-    return f"{entry['machine']} (load {entry['load']}){date}; {entry['versions']}:"
+    counts = {row.details["processes"] for row in rows(entry) if "processes" in row.details}
+    fresh = f"; first answers of {max(counts)} processes" if counts else ""
+    return f"{entry['machine']} (load {entry['load']}){date}; {entry['versions']}{fresh}:"
 
 
 def _one_each(found: Sequence[Row]) -> list[Row]:
