@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import pkgutil
+import re
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from resnet_cli.config.export import FORMAT_OPTIONS, ExportConfig
 from resnet_cli.errors import ConfigError
+from resnet_cli.evaluation.intervals import wilson
 from resnet_cli.exported import opening
 from resnet_cli.exported.base import ExportedModel
+from resnet_cli.exported.metadata import METADATA_FILE, ExportMetadata
+from resnet_cli.exporting.decisions import DECISIONS
 from resnet_cli.exporting.formats import FORMATS, open_format
 from resnet_cli.exporting.formats.base import labels_text
+from resnet_cli.exporting.hub.card import Exported, hub_card
+from resnet_cli.exporting.parity_result import Check, EngineCheck, Parity
+from resnet_cli.preprocess import Preprocess
 
 
 def test_every_value_of_format_has_a_module_and_a_row_of_options() -> None:
@@ -26,6 +34,65 @@ def test_every_folder_is_opened_by_a_class_that_can_be_imported_without_its_runt
     for kind, (_, where) in opening._FOLDERS.items():
         opened = pkgutil.resolve_name(f"resnet_cli.exported.{where}")
         assert issubclass(opened, ExportedModel), kind
+
+
+def test_the_main_file_of_a_folder_names_the_folder(tmp_path: Path) -> None:
+    for kind, (file, _) in opening._FOLDERS.items():
+        folder = tmp_path / kind
+        folder.mkdir()
+        (folder / file).touch()
+        assert opening.exported_kind(folder / file) != kind
+        (folder / METADATA_FILE).touch()
+        assert opening.exported_kind(folder) == kind
+        if not file.endswith((".onnx", ".safetensors")):
+            assert opening.exported_kind(folder / file) == kind
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_card_on_the_hub_says_how_to_use_every_format(name: str) -> None:
+    found = open_format(name)
+    metadata = ExportMetadata(
+        classes=("ant", "bee"),
+        preprocess=Preprocess(resize_size=36, crop_size=32).to_dict(),
+        temperature=1.0,
+        input_kind=found.input_kind,
+        precision="fp32",
+        provenance={},
+        licence="CC0",
+        source_sha256="ab" * 32,
+        version="0.1.0",
+    )
+    share = wilson(1, 2)
+    parity = Parity(
+        "2 images",
+        (Check("all images, one by one", 2, 0.0, 1.0, True),),
+        DECISIONS["single-label"](("ant", "bee"), ()),
+        share,
+        share,
+        {"accuracy": 0.0},
+        max_drop=0.0,
+        mean_difference=0.0,
+        max_shift=1.0,
+        max_novelty_difference=None,
+        is_novelty_close=True,
+        differences=(),
+        model_ms={},
+        file_ms={},
+        engines=(EngineCheck("OpenVINO", "1.2", 2, 0.6, 0.5, False, advice="compile it in float32"),),
+    )
+    exported = Exported(
+        repo="me/insects",
+        files=("labels.txt", "model.bin"),
+        format=name,
+        num_bytes=1,
+        sha256="ab" * 32,
+        metadata=metadata,
+        parity=parity,
+        license=None,
+    )
+    body = hub_card(None, exported).body
+    assert "```" in body and "me/insects" in body and not re.search(r"INSTALL|REPO|\bFORMAT\b|<\w+>", body)
+    assert "| In OpenVINO 1.2 | **other answers**: largest difference 6.0e-01; compile it in float32 |" in body
 
 
 @pytest.mark.parametrize("name", FORMATS)

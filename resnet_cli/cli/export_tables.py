@@ -110,9 +110,10 @@ def result_block(result: ExportResult, *, width: int) -> RenderableType:
     path = str(result.path)
     what = f"{size(result.num_bytes)}, SHA-256 {result.sha256[:16]}…"
     blocks = [files_block(f"Written in {result.seconds:.0f} s", [(path, what)], width=width)]
-    if result.format == "onnx":
+    if result.format != "pt2":
         command = f"resnet-cli predict photo.jpg --model {shlex.quote(path)}"
-        blocks.append(files_block("Next", [(command, "predicts without torch")], width=width))
+        what = "predicts without torch" if result.format == "onnx" else "predicts with it here"
+        blocks.append(files_block("Next", [(command, what)], width=width))
     return Group(*blocks)
 
 

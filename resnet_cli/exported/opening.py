@@ -26,13 +26,16 @@ def exported_kind(spec: str | os.PathLike[str]) -> str | None:
     """The kind of exported model that a path names; None if it names something else.
 
     Returns:
-        ``onnx``, ``pt2``, or the format of a folder.
+        ``onnx``, ``pt2``, or the format of a folder, which the main file in it names as well.
     """
     path = Path(spec)
     if path.suffix.lower() in {".onnx", ".pt2"}:
         return "onnx" if path.suffix.lower() == ".onnx" else "pt2"
     if os.path.isfile(path / METADATA_FILE):
         return next((kind for kind, (file, _) in _FOLDERS.items() if os.path.exists(path / file)), "timm")
+    if os.path.isfile(path.parent / METADATA_FILE):
+        # The weights of a timm folder are read as weights.
+        return next((kind for kind, (file, _) in _FOLDERS.items() if path.name == file and kind != "timm"), None)
     return None
 
 
@@ -89,6 +92,7 @@ def open_exported(path: Path, *, trusted: bool = False) -> ExportedModel:
 
         return Pt2Model(path)
     if kind is not None:
-        opened: ExportedModel = pkgutil.resolve_name(f"{__package__}.{_FOLDERS[kind][1]}")(path)
+        folder = path if os.path.isfile(path / METADATA_FILE) else path.parent
+        opened: ExportedModel = pkgutil.resolve_name(f"{__package__}.{_FOLDERS[kind][1]}")(folder)
         return opened
     raise ModelError(f"{path}: not an exported model")

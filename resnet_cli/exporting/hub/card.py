@@ -218,7 +218,7 @@ def _usage(exported: Exported) -> str:
     side, num_classes = metadata.preprocess.get("crop_size"), len(metadata.classes)
     takes_images = kind == "onnx" and metadata.input_kind == "picture"
     wording = WORDING[metadata.task]
-    text = _CODE["image" if takes_images else kind]
+    text = _CODE["image" if takes_images else kind if kind in _CODE else "folder"]
     for place in ("decide", "imports_timm", "decide_timm", "note_timm"):
         text = text.replace(f"<{place}>", getattr(wording, place))
     text = text.replace("METADATA", "session.get_modelmeta().custom_metadata_map")
@@ -230,13 +230,16 @@ def _usage(exported: Exported) -> str:
     name = {"openvino": f"`{PIXELS}`: ", "onnx": f"`{IMAGES}`: "}.get(kind, "")
     is_tensor = metadata.input_kind == "tensor"
     dtype, done = ("float32", ", cropped and normalized") if is_tensor else ("uint8", " and cropped")
+    shape = f"1 x {side} x {side} x 3" if metadata.input_kind == "squares" else f"b x 3 x {side} x {side}"
+    text = text.replace("INSTALL", install_command(f"hub,{kind}", elsewhere=True)).replace("FORMAT", kind)
     return (
-        f"{text}\n\nThe input is {name}{dtype} [b x 3 x {side} x {side}] in RGB, resized{done} as described by "
+        f"{text}\n\nThe input is {name}{dtype} [{shape}] in RGB, resized{done} as described by "
         f"`preprocess` in `config.json`. The output is `{PROBS}` [b x {num_classes}], {wording.output}."
     )
 
 
-#: Format -> the code that opens it; ``image``: an ONNX file that takes decoded images.
+#: Format -> the code that opens it; ``image``: an ONNX file that takes decoded images; ``folder``: one of a format whose
+#: programs are not written in Python.
 _CODE = {
     "image": f"""\
 ```console
@@ -290,6 +293,14 @@ from huggingface_hub import snapshot_download
 options = {"INFERENCE_PRECISION_HINT": "f32"}
 model = openvino.Core().compile_model(snapshot_download("REPO") + "/model.xml", "CPU", options)
 ```""",
+    "folder": """\
+```console
+$ INSTALL
+$ hf download REPO --local-dir FORMAT
+$ resnet-cli predict photo.jpg --model FORMAT
+```
+
+`labels.txt` has the classes in the order of the probabilities, one per line.""",
     "onnx": """\
 ```python
 import onnxruntime

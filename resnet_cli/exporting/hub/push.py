@@ -77,7 +77,11 @@ class Push:
             NetworkError: The Hub cannot be reached or refuses the upload; at most an empty repository was created.
             Interrupted: A signal arrived; at most an empty repository was created.
         """
-        files = {file.name: file for file in path.iterdir()} if path.is_dir() else {name: path}
+        files = {name: path}
+        if path.is_dir():
+            # A Core ML package is a folder of its own.
+            inside = sorted(file for file in path.rglob("*") if file.is_file())
+            files = {file.relative_to(path).as_posix(): file for file in inside}
         exported = Exported(
             repo=self._to.repo,
             files=tuple(sorted(files, key=lambda name: files[name].stat().st_size)),
