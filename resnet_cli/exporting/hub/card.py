@@ -238,7 +238,7 @@ def _usage(exported: Exported) -> str:
     )
 
 
-#: Format -> the code that opens it; ``image``: an ONNX file that takes decoded images; ``folder``: one of a format whose
+#: Format -> the code that opens it; ``image``: an ONNX file that takes decoded images; ``folder``: formats whose
 #: programs are not written in Python.
 _CODE = {
     "image": f"""\
