@@ -21,12 +21,11 @@ from support.synthetic_models import images as synthetic_images
 from support.synthetic_models import labels_model, telling_model
 
 from resnet_cli.config.export import ExportConfig
-from resnet_cli.config.snippets import SNIPPETS, Language, snippet_kind
+from resnet_cli.config.snippets import SNIPPETS, Language
 from resnet_cli.errors import ConfigError
 from resnet_cli.exported.metadata import ExportMetadata
 from resnet_cli.exported.onnx import OnnxModel
 from resnet_cli.exporting.export import Job
-from resnet_cli.exporting.formats import FORMATS
 from resnet_cli.exporting.snippets import snippet as snippets
 from resnet_cli.exporting.snippets.snippet import SCRIPTS, literal, snippet
 from resnet_cli.images import decode
@@ -70,7 +69,7 @@ def config_of(kind: str, language: str | None = None) -> ExportConfig:
 
 
 def program(language: Language, file: Path, metadata: ExportMetadata, kind: str = "onnx") -> str:
-    return snippet(language, config_of(kind), metadata, file)
+    return snippet(language, kind, metadata, file)
 
 
 def expected(predictor: Predictor[Any], photos: list[str]) -> list[list[str]]:
@@ -229,7 +228,6 @@ def test_every_template_belongs_to_a_format() -> None:
     }
     assert made == {(language, kind) for kind, language in PROGRAMS}
     assert set(get_args(Language)) == set(SCRIPTS)
-    assert {snippet_kind(name, "image") for name in FORMATS} <= set(SNIPPETS)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_cli.config.export import ExportConfig
+from resnet_cli.config.snippets import snippet_kind
 from resnet_cli.exported.metadata import FilePrecision
 from resnet_cli.exporting.benchmark import FormatResult, benchmark
 from resnet_cli.exporting.decisions import DECISIONS, Decisions
@@ -174,8 +175,13 @@ def export(
         parity=parity,
         seconds=time.monotonic() - began,
         pushed=pushed,
-        snippet=None if config.snippet is None else snippet(config.snippet, config, job.metadata, out),
+        snippet=_snippet(config, job.metadata, out),
     )
+
+
+def _snippet(config: ExportConfig, metadata: ExportMetadata, out: Path) -> str | None:
+    kind = snippet_kind(config.format, config.input)
+    return None if config.snippet is None else snippet(config.snippet, kind, metadata, out)
 
 
 def compare_formats(

@@ -15,6 +15,9 @@ SNIPPETS: Mapping[str, tuple[Language, ...]] = {
     "pt2": ("python",),
     "safetensors": ("python",),
     "openvino": ("python", "cpp"),
+    "executorch": ("python", "kotlin"),
+    "ncnn": ("python", "cpp"),
+    "mnn": ("python", "cpp"),
 }
 
 
@@ -32,7 +35,13 @@ def snippet_rules() -> tuple[Rule, ...]:
         if kind == "onnx":
             hint += "; a program in rust resizes the image itself: add --input tensor"
         rules.append(Rule(("snippet",), _has(kind), f"is not available for {where}", hint))
+    rules.append(Rule(("snippet",), _is_known, "is not available for this format"))
     return tuple(rules)
+
+
+def _is_known(config: Any) -> bool:
+    """Whether files of a format have programs at all."""
+    return config.snippet is None or snippet_kind(config.format, config.input) in SNIPPETS
 
 
 def _has(kind: str) -> Callable[[Any], bool]:

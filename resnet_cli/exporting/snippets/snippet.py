@@ -8,8 +8,6 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from resnet_cli.config.export import ExportConfig
-from resnet_cli.config.snippets import snippet_kind
 from resnet_cli.exported.metadata import ExportMetadata
 from resnet_cli.preprocess import Preprocess
 
@@ -38,19 +36,19 @@ _ESCAPES: Mapping[str, Callable[[str], str]] = {
 _SHORT = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-def snippet(language: str, config: ExportConfig, metadata: ExportMetadata, path: Path) -> str:
+def snippet(language: str, kind: str, metadata: ExportMetadata, path: Path) -> str:
     """The program: an image's path in, labels and probabilities out.
 
     Args:
-        language: A language that ``config/snippets.py`` lists for the format.
-        config: The format and its options.
+        language: A language that :data:`~resnet_cli.config.snippets.SNIPPETS` lists for this kind of file.
+        kind: The key of the file in it.
         metadata: What the file says about itself.
         path: The file or folder, as the program opens it.
     """
     preprocess = Preprocess.from_dict(dict(metadata.preprocess))
     return (
         _environment(language)
-        .get_template(f"{language}/{snippet_kind(config.format, config.input)}.j2")
+        .get_template(f"{language}/{kind}.j2")
         .render(
             script=SCRIPTS[language],
             file=path.as_posix(),
