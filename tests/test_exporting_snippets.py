@@ -37,6 +37,8 @@ pytest_plugins = ["support.exported_model", "support.narrow_network"]
 EXAMPLE = Path(__file__).parent.parent / "examples" / "onnx_predict.py"
 TEMPLATES = Path(snippets.__file__).parent / "templates"
 UNLIKE = "unlike the training images"
+#: What formats need beyond the packages of the core.
+RUNTIMES = {"openvino": ["openvino"], "ncnn": ["ncnn", "pnnx"], "mnn": ["MNN"]}
 #: Runs a program where this package cannot be imported.
 ALONE = "import runpy, sys; sys.modules['resnet_cli'] = None; runpy.run_path(sys.argv.pop(1), run_name='__main__')"
 #: Where the libraries of other languages are: they are not on a package index of Python.
@@ -161,7 +163,7 @@ def test_the_example_is_the_program_in_python(made_onnx: Path) -> None:
     assert EXAMPLE.read_text(encoding="utf-8") == made
 
 
-@pytest.mark.parametrize("kind", ["tensor", "pt2", "openvino"])
+@pytest.mark.parametrize("kind", ["tensor", "pt2", "openvino", "ncnn", "mnn"])
 @pytest.mark.parametrize("make", [telling_model, labels_model])
 def test_python_runs_every_format(
     kind: str,
@@ -172,8 +174,8 @@ def test_python_runs_every_format(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    if kind == "openvino":
-        pytest.importorskip("openvino", reason="openvino is not installed")
+    for module in RUNTIMES.get(kind, ()):
+        pytest.importorskip(module, reason=f"{module} is not installed")
     job = Job(make(), config_of(kind))
     path = tmp_path / "model"
     if job.is_folder:

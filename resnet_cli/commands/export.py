@@ -11,7 +11,7 @@ from typing import Any
 
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.config.snippets import snippet_kind
-from resnet_cli.exported.metadata import FilePrecision
+from resnet_cli.exported.metadata import ExportMetadata, FilePrecision
 from resnet_cli.exporting.benchmark import FormatResult, benchmark
 from resnet_cli.exporting.decisions import DECISIONS, Decisions
 from resnet_cli.exporting.export import Job, check, model_output
