@@ -62,6 +62,7 @@ FILES: Mapping[str, dict[str, Any]] = {
     "ncnn.fp16": {"format": "ncnn", "fp16": True},
     "mnn": {"format": "mnn"},
     "mnn.fp16": {"format": "mnn", "fp16": True},
+    "mnn.int8": {"format": "mnn", "int8": True},
     "model.pt2": {"format": "pt2"},
     "timm": {"format": "safetensors"},
 }
@@ -111,7 +112,7 @@ READERS = (
     Reader("ExecuTorch", "own", ("executorch", "executorch.int8"), distribution="executorch"),
     Reader("LiteRT", "own", ("litert", "litert.int8"), distribution="ai-edge-litert"),
     Reader("ncnn", "own", ("ncnn", "ncnn.fp16"), distribution="ncnn"),
-    Reader("MNN", "own", ("mnn", "mnn.fp16"), distribution="MNN"),
+    Reader("MNN", "own", ("mnn", "mnn.fp16", "mnn.int8"), distribution="MNN"),
     Reader("torch.export", "own", ("model.pt2",), distribution="torch"),
     Reader("timm", "own", ("timm",), distribution="timm"),
 )

@@ -42,6 +42,10 @@ def test_every_precision_answers_as_the_model_does_from_the_first_image_on(
     again = job._format.rewrite(hotter, job.metadata, job.config, tmp_path, calibration=lambda: iter([]))
     flatter = at_temperature(found.probs, model.temperature, hotter.temperature)
     assert np.abs(again.predict_images(photos).probs - flatter).max() <= 1e-5
+    if "fp16" in options:
+        small = Job(model, ExportConfig(format="openvino", outputs="probs"))  # type: ignore[arg-type]
+        (tmp_path / "probs").mkdir()
+        assert small.write(tmp_path / "probs").predict_images(photos).novelty is None
     if not options:
         answer = ask(OWN, tmp_path, job.metadata, photos)
         assert not answer.refused and answer.difference(flatter) <= tolerance

@@ -61,10 +61,10 @@ class OpenVinoFormat(Format):
 def write_openvino(onnx: bytes, folder: Path, metadata: ExportMetadata, *, half: bool = False) -> OpenVinoModel:
     """Converts an ONNX graph that takes ``pixels``.
 
-    The resizing is not part of the graph: with a graph that resizes, OpenVINO 2026.4 returned different results for the
-    first image and for the same image a second time. The folder cannot say that it needs float32 either: OpenVINO
-    ignores ``INFERENCE_PRECISION_HINT`` in the model's ``runtime_options``, and with an attribute ``precise`` on every
-    layer it still computes convolutions in bfloat16.
+    The resizing is not part of the graph: OpenVINO adds its products in another order, which rounds a few pixels to the
+    next level. The folder cannot say that it needs float32: OpenVINO 2026.4 ignores ``INFERENCE_PRECISION_HINT`` in the
+    model's ``runtime_options``, and with an attribute ``precise`` on every layer it still computes convolutions in
+    bfloat16.
 
     Args:
         onnx: The ONNX file; a quantized one stays quantized.
