@@ -25,6 +25,8 @@ from resnet_cli.engines.graph import IR_VERSION, OPSET
 from resnet_cli.errors import ConfigError, ModelError
 from resnet_cli.exported.metadata import IMAGES, ExportMetadata, FilePrecision, InputKind
 from resnet_cli.exported.onnx import OnnxModel
+from resnet_cli.exporting import serving_model
+from resnet_cli.exporting.export import Job
 from resnet_cli.exporting.formats.timm import TimmFormat
 from resnet_cli.exporting.onnx_writer.file import finish, take_images, to_onnx
 from resnet_cli.model.heatmap import heat_maps
@@ -251,6 +253,10 @@ def test_a_file_of_another_program_is_refused_with_the_way_out(whole: Path) -> N
         {"temperature": "nan"},
         {"takes": "tensor"},
         {"number": "fp8"},
+        {"outputs": '["probs"]'},
+        {"outputs": '["novelty", "heat"]'},
+        {"outputs": '["probs", []]'},
+        {"outputs": "5"},
         {"reliability": '{"confidence": "?", "is_right": "", "novelty": ""}'},
         {"reliability": '{"confidence": "AAAA", "is_right": "", "novelty": ""}'},
         {"reliability": "[]"},
@@ -270,6 +276,30 @@ def test_damaged_metadata_are_a_model_error(whole: Path, change: dict[str, Any])
     onnx.save(proto, whole)
     with pytest.raises(ModelError, match=r"m\.onnx: (damaged|schema version)"):
         OnnxModel.load(whole)
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_file_computes_and_names_the_outputs_that_were_asked_for(tmp_path: Path) -> None:
+    model = made_up_model()
+    for wanted in ("probs", "probs,novelty", "probs,heat", "probs,novelty,heat"):
+        job = Job(model, ExportConfig.model_validate({"outputs": wanted}))
+        job.check()
+        found = job.write(tmp_path / "m.onnx")
+        assert isinstance(found, OnnxModel)
+        assert ",".join(found.metadata.outputs) == wanted
+        assert (found.has_novelty, found.has_heatmap) == ("novelty" in wanted, "heat" in wanted)
+        assert (found.metadata.most_novel is not None) == ("novelty" in wanted)
+        # A server that finds the file beside a run uses it only if it computes everything.
+        complete = Job(model, ExportConfig()).metadata
+        assert serving_model._is_of(tmp_path / "m.onnx", complete) == (wanted == "probs,novelty,heat")
+
+
+@pytest.mark.usefixtures("narrow")
+def test_novelty_is_refused_for_a_model_without_training_features() -> None:
+    job = Job(made_up_model(remembers=False), ExportConfig.model_validate({"outputs": "novelty"}))
+    with pytest.raises(ConfigError, match="holds no training features"):
+        job.check()
+    assert Job(job.model, ExportConfig()).metadata.outputs == ("probs", "heat")
 
 
 #: Forbids what an exported file must not need, answers an image, and says what was imported all the same.
