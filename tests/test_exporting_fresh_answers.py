@@ -87,7 +87,12 @@ def test_an_engine_with_other_answers_is_named_with_what_helps(
     monkeypatch.setattr(fresh_answers, "ask", answer)
     monkeypatch.setattr(fresh_answers, "installed_engines", lambda: iter(ENGINES))
     found = other_engines(
-        made_onnx, model.metadata, images(), own=RIGHT, decisions=SingleLabelDecisions(("a", "b", "c"), ())
+        made_onnx,
+        model.metadata,
+        images(),
+        own=RIGHT,
+        expected=RIGHT,
+        decisions=SingleLabelDecisions(("a", "b", "c"), ()),
     )
     assert [(one.name, one.passed, one.refused) for one in found] == [
         ("OpenVINO", False, ""),

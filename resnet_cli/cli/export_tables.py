@@ -47,6 +47,8 @@ def parity_tables(parity: Parity, *, verbose: bool = False) -> list[RenderableTy
     blocks: list[RenderableType] = [groups]
     if parity.engines:
         blocks.append(_engines_table(parity))
+    if verbose:
+        blocks += [f"{one.name} {one.version}: {printable(one.refused)}" for one in parity.engines if one.refused]
     blocks += [_figures(parity), *(text for text in (about, parity.caveat) if text)]
     if parity.differences:
         table = plain_table("Different predictions", "image", "model", "file")
@@ -79,7 +81,7 @@ def _engines_table(parity: Parity) -> RenderableType:
     for engine in parity.engines:
         name = f"{engine.name} {engine.version}"
         if engine.max_difference is None or engine.agreement is None:
-            table.add_row(name, "-", "-", Text("does not load it", style="dim"))
+            table.add_row(name, "-", "-", Text("no answer", style="dim"))
         else:
             verdict = Text("ok", style="green") if engine.passed else _DIFFERS
             table.add_row(name, f"{engine.max_difference:.1e}", percent(engine.agreement), verdict)

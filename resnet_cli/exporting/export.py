@@ -250,7 +250,9 @@ def check(
     engines: tuple[EngineCheck, ...] = ()
     if tries_engines and job.config.format == "onnx":
         on_status("asking other engines")
-        engines = fresh_answers.other_engines(path, job.metadata, chosen, own=own, decisions=decisions)
+        engines = fresh_answers.other_engines(
+            path, job.metadata, chosen, own=own, expected=expected.probs[rows], decisions=decisions
+        )
     is_refitted = job.metadata.temperature != before.temperature
     return dataclasses.replace(
         parity,

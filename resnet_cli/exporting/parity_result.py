@@ -43,11 +43,10 @@ class EngineCheck:
         name: The engine.
         version: Its version.
         num_images: Number of images.
-        max_difference: Largest difference of a probability from the file in its own runtime; None if the engine does
-            not load the file.
-        agreement: Share of images with the same class or labels, apart from ties; None if it does not.
-        passed: Whether the two are as close as the engine's arithmetic allows.
-        refused: Why the engine does not load the file; empty if it does.
+        max_difference: Largest difference of a probability from the file in its own runtime; None without an answer.
+        agreement: Share of images with the model's class or labels, apart from ties; None without an answer.
+        passed: Whether the probabilities are as close as the engine's arithmetic allows.
+        refused: Why there is no answer, such as an operator that the engine does not have; empty if there is one.
         advice: What to do if it gives other answers; empty if it does not.
     """
 

@@ -180,7 +180,7 @@ def _this_file(exported: Exported) -> str:
 def _in_engine(engine: EngineCheck) -> str:
     """What users of another engine have to know."""
     if engine.max_difference is None:
-        return "does not load it"
+        return "no answer"
     found = f"largest difference {engine.max_difference:.1e}"
     return found if engine.passed else f"**other answers**: {found}; {engine.advice}"
 
