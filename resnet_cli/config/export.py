@@ -26,6 +26,7 @@ FORMAT_OPTIONS: Mapping[str, frozenset[str]] = {
     "openvino": frozenset({"int8", "fp16", "novelty", "outputs"}),
     "ncnn": frozenset({"fp16"}),
     "mnn": frozenset({"int8", "fp16", "novelty", "outputs"}),
+    "executorch": frozenset({"int8", "novelty", "outputs"}),
 }
 #: Fields that have an effect only on some formats. ``overwrite`` belongs to files: a folder is never replaced.
 _SPECIAL = ("input", "int8", "fp16", "novelty", "outputs", "overwrite")
@@ -67,7 +68,7 @@ class ExportConfig(OfflineConfig):
     """The options of ``export``, besides the model; field names are the flags' names."""
 
     format: Annotated[
-        Literal["onnx", "pt2", "safetensors", "openvino", "ncnn", "mnn"],
+        Literal["onnx", "pt2", "safetensors", "openvino", "ncnn", "mnn", "executorch"],
         BeforeValidator(_refuse_torchscript),
         Flag(
             "Which file to write. onnx runs without torch, in many engines; pt2 is torch.export's file; the others are "

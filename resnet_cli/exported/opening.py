@@ -18,6 +18,7 @@ _FOLDERS: Mapping[str, tuple[str, str]] = {
     "openvino": ("model.xml", "openvino:OpenVinoModel"),
     "ncnn": ("model.ncnn.param", "ncnn:NcnnModel"),
     "mnn": ("model.mnn", "mnn:MnnModel"),
+    "executorch": ("model.pte", "executorch:ExecuTorchModel"),
     "timm": ("model.safetensors", "timm:TimmModel"),
 }
 

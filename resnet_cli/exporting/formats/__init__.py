@@ -15,6 +15,7 @@ FORMATS: Mapping[str, str] = {
     "openvino": "openvino:OpenVinoFormat",
     "ncnn": "ncnn:NcnnFormat",
     "mnn": "mnn:MnnFormat",
+    "executorch": "executorch:ExecuTorchFormat",
 }
 
 

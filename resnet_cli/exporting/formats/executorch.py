@@ -1,0 +1,115 @@
+"""``--format executorch``: a folder with ``model.pte``, for phones; computed by XNNPACK.
+
+Source: https://docs.pytorch.org/executorch/stable/backends/xnnpack/xnnpack-overview.html
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from resnet_cli.config.export import ExportConfig
+from resnet_cli.errors import SetupError
+from resnet_cli.exported.executorch import MODEL_FILE, ExecuTorchModel, load_runtime
+from resnet_cli.exported.metadata import ExportMetadata
+from resnet_cli.exporting.formats.base import Calibration, Format, write_texts
+from resnet_cli.exporting.formats.torch_program import TorchProgram
+from resnet_cli.installation import install_command
+from resnet_cli.model.model_file import Model
+from resnet_cli.system.quiet import quiet
+
+#: How much the range of one more image counts: about the mean of the last 16.
+_AVERAGING = 1 / 16
+
+
+class ExecuTorchFormat(Format):
+    """A folder with a program of ExecuTorch for one image at a time, in float32 or int8.
+
+    Only the pooling and the search for the nearest training images are not XNNPACK's. The batch is not variable:
+    the memory of a program is planned when it is written.
+    """
+
+    name = "executorch"
+
+    def __init__(self) -> None:
+        self._program: TorchProgram | None = None
+
+    def require(self, model: Model, config: ExportConfig) -> None:
+        """Refuses the format without ExecuTorch, or with a torch that does not fit it.
+
+        Raises:
+            SetupError: It is not installed, or the versions do not fit.
+        """
+        load_runtime("--format executorch")
+        try:
+            with quiet():
+                from executorch.backends.xnnpack.partition import xnnpack_partitioner  # noqa: F401
+                from executorch.exir import to_edge_transform_and_lower  # noqa: F401
+        except ImportError as error:
+            raise SetupError(
+                f"--format executorch: ExecuTorch's compiler cannot be imported: {str(error)[:200]}",
+                hint=install_command("executorch"),
+            ) from error
+
+    def write(
+        self, model: Model, metadata: ExportMetadata, config: ExportConfig, path: Path, *, calibration: Calibration
+    ) -> ExecuTorchModel:
+        """Compiles the program and opens it; see :meth:`Format.write`."""
+        square = torch.zeros(1, *[model.preprocess.crop_size] * 2, 3, dtype=torch.uint8)
+        program = TorchProgram(model, takes="squares", with_novelty=config.novelty).eval()
+        with quiet(), torch.no_grad():
+            if metadata.precision == "int8":
+                program.backbone = _quantise(program.backbone, square, calibration)
+            self._program = program
+            (path / MODEL_FILE).write_bytes(_compile(program, square))
+        write_texts(path, metadata)
+        return ExecuTorchModel(path)
+
+    def rewrite(
+        self, model: Model, metadata: ExportMetadata, config: ExportConfig, path: Path, *, calibration: Calibration
+    ) -> ExecuTorchModel:
+        """Writes the quantized program with another temperature; see :meth:`Format.rewrite`."""
+        program = self._program
+        assert program is not None
+        if float(program.temperature) != float(torch.tensor(float(model.temperature))):
+            program.temperature.fill_(model.temperature)
+            square = torch.zeros(1, *[model.preprocess.crop_size] * 2, 3, dtype=torch.uint8)
+            with quiet(), torch.no_grad():
+                (path / MODEL_FILE).write_bytes(_compile(program, square))
+        write_texts(path, metadata)
+        return ExecuTorchModel(path)
+
+
+def _compile(program: nn.Module, square: Tensor) -> bytes:
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    exported = torch.export.export(program, (square,))
+    compiled: bytes = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()]).to_executorch().buffer
+    return compiled
+
+
+def _quantise(backbone: nn.Module, square: Tensor, calibration: Calibration) -> nn.Module:
+    """The backbone with weights and activations in int8: the weights per channel, the activations per tensor."""
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+    from torchao.quantization.pt2e import MovingAverageMinMaxObserver
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    config = get_symmetric_quantization_config(is_per_channel=True)
+    # The default, a histogram of every activation, takes ten times as long and is no better.
+    observer = MovingAverageMinMaxObserver.with_args(averaging_constant=_AVERAGING, eps=2**-12)
+    activation = dataclasses.replace(config.input_activation, observer_or_fake_quant_ctr=observer)
+    config = dataclasses.replace(config, input_activation=activation, output_activation=activation)
+    exported = torch.export.export(backbone, (square,))
+    prepared: Any = prepare_pt2e(exported.module(), XNNPACKQuantizer().set_global(config))
+    for one in calibration():
+        prepared(torch.from_numpy(one)[None])
+    quantised: nn.Module = convert_pt2e(prepared)
+    return quantised
