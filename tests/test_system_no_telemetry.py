@@ -47,6 +47,7 @@ SILENT = {
         "tqdm",
     ),
     *("MNN", "cv2", "ncnn", "threadpoolctl", "tract", "typer", "uvicorn", "yaml"),
+    *("coremltools", "executorch", "torchao"),
 }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
+import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,8 +43,8 @@ class ExecuTorchModel(ExportedModel):
         super().__init__(ExportMetadata.read(path), path)
         runtime = load_runtime("an ExecuTorch folder")
         try:
-            # It describes the processor, and what is wrong with a file, on stderr.
-            with muted(STDERR):
+            # It describes the processor, and what is wrong with a file: through sys.stderr, and from C++.
+            with contextlib.redirect_stderr(io.StringIO()), muted(STDERR):
                 # Otherwise it takes every core of the machine.
                 if runtime._threadpool_get_thread_count() != num_threads():
                     runtime._unsafe_reset_threadpool(num_threads())
