@@ -16,6 +16,7 @@ SNIPPETS: Mapping[str, tuple[Language, ...]] = {
     "safetensors": ("python",),
     "openvino": ("python", "cpp"),
     "executorch": ("python", "kotlin"),
+    "litert": ("python", "kotlin"),
     "ncnn": ("python", "cpp"),
     "mnn": ("python", "cpp"),
 }
