@@ -48,6 +48,7 @@ SILENT = {
     ),
     *("MNN", "cv2", "ncnn", "threadpoolctl", "tract", "typer", "uvicorn", "yaml"),
     *("coremltools", "executorch", "torchao"),
+    *("ai_edge_litert", "ai_edge_quantizer", "litert_torch"),
 }
 
 

@@ -24,6 +24,7 @@ FORMAT_OPTIONS: Mapping[str, frozenset[str]] = {
     "pt2": frozenset({"input", "novelty", "outputs", "overwrite"}),
     "safetensors": frozenset(),
     "openvino": frozenset({"int8", "fp16", "novelty", "outputs"}),
+    "litert": frozenset({"int8", "fp16", "novelty", "outputs"}),
     "ncnn": frozenset({"fp16"}),
     "mnn": frozenset({"int8", "fp16", "novelty", "outputs"}),
     "executorch": frozenset({"int8", "novelty", "outputs"}),
@@ -68,7 +69,7 @@ class ExportConfig(OfflineConfig):
     """The options of ``export``, besides the model; field names are the flags' names."""
 
     format: Annotated[
-        Literal["onnx", "pt2", "safetensors", "openvino", "ncnn", "mnn", "executorch"],
+        Literal["onnx", "pt2", "safetensors", "openvino", "litert", "ncnn", "mnn", "executorch"],
         BeforeValidator(_refuse_torchscript),
         Flag(
             "Which file to write. onnx runs without torch, in many engines; pt2 is torch.export's file; the others are "

@@ -19,6 +19,7 @@ _FOLDERS: Mapping[str, tuple[str, str]] = {
     "ncnn": ("model.ncnn.param", "ncnn:NcnnModel"),
     "mnn": ("model.mnn", "mnn:MnnModel"),
     "executorch": ("model.pte", "executorch:ExecuTorchModel"),
+    "litert": ("model.tflite", "litert:LiteRtModel"),
     "timm": ("model.safetensors", "timm:TimmModel"),
 }
 

@@ -13,6 +13,7 @@ FORMATS: Mapping[str, str] = {
     "pt2": "pt2:Pt2Format",
     "safetensors": "timm:TimmFormat",
     "openvino": "openvino:OpenVinoFormat",
+    "litert": "litert:LiteRtFormat",
     "ncnn": "ncnn:NcnnFormat",
     "mnn": "mnn:MnnFormat",
     "executorch": "executorch:ExecuTorchFormat",
