@@ -228,6 +228,11 @@ class ExportConfig(OfflineConfig):
             "has no effect without --int8: other files may hardly change probabilities",
             strict=True,
         ),
+        Rule(
+            ("calibrate_with",),
+            functools.partial(_is_not, "mnn"),
+            "has no effect on --format mnn, where only the weights are quantized",
+        ),
         Rule(("calibrate_with",), lambda config: config.benchmark or config.int8, "has no effect without --int8"),
         Rule(("private",), lambda config: config.push is not None, "has no effect without --push"),
         Rule(("push",), lambda config: not config.offline, "and --offline: choose one"),

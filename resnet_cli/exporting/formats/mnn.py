@@ -27,7 +27,6 @@ class MnnFormat(Format):
     """A folder that ``MNN::Interpreter`` and ``MNN::Express::Module`` read.
 
     The input is what ``MNN::CV::ImageProcess`` makes of an RGB image: normalization is part of the graph.
-    It fills tensors of uint8 wrongly (MNN 3.6.1).
     """
 
     name = "mnn"

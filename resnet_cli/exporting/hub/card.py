@@ -227,11 +227,13 @@ def _usage(exported: Exported) -> str:
         return text.replace("INSTALL", install_command("hub", elsewhere=True))
     if kind == "safetensors":
         return text
-    name = {"openvino": f"`{PIXELS}`: ", "onnx": f"`{IMAGES}`: "}.get(kind, "")
+    name = f"`{IMAGES}`: " if kind == "onnx" else f"`{PIXELS}`: " if kind in {"openvino", "ncnn", "mnn"} else ""
     is_tensor = metadata.input_kind == "tensor"
     dtype, done = ("float32", ", cropped and normalized") if is_tensor else ("uint8", " and cropped")
     shape = f"1 x {side} x {side} x 3" if metadata.input_kind == "squares" else f"b x 3 x {side} x {side}"
     text = text.replace("INSTALL", install_command(f"hub,{kind}", elsewhere=True)).replace("FORMAT", kind)
+    if metadata.input_kind == "float_pixels":
+        dtype = "float32 from 0 to 255,"
     return (
         f"{text}\n\nThe input is {name}{dtype} [{shape}] in RGB, resized{done} as described by "
         f"`preprocess` in `config.json`. The output is `{PROBS}` [b x {num_classes}], {wording.output}."
