@@ -29,7 +29,7 @@ _AVERAGING = 1 / 16
 class ExecuTorchFormat(Format):
     """A folder with a program of ExecuTorch for one image at a time, in float32 or int8.
 
-    Only the pooling and the search for the nearest training images are not XNNPACK's. The batch is not variable:
+    XNNPACK computes the network; pooling and the search for the nearest training images use other operators. The batch is not variable:
     the memory of a program is planned when it is written.
     """
 
@@ -103,7 +103,7 @@ def _quantise(backbone: nn.Module, square: Tensor, calibration: Calibration) -> 
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
     config = get_symmetric_quantization_config(is_per_channel=True)
-    # The default, a histogram of every activation, takes ten times as long and is no better.
+    # A moving average of ranges, instead of the default: a histogram of every activation.
     observer = MovingAverageMinMaxObserver.with_args(averaging_constant=_AVERAGING, eps=2**-12)
     activation = dataclasses.replace(config.input_activation, observer_or_fake_quant_ctr=observer)
     config = dataclasses.replace(config, input_activation=activation, output_activation=activation)

@@ -84,7 +84,7 @@ class TorchProgram(nn.Module):
         if self._known is None or self._scales is None:
             return (probs,)
         scaled = features / self._scales
-        # Not `normalize`, whose expanded tensor ExecuTorch refuses after a quantization.
+        # `normalize` in operators that broadcast, without an expanded tensor.
         units = scaled / scaled.square().sum(dim=1, keepdim=True).sqrt().clamp_min(1e-12)
         cosines = nn.functional.linear(units, self._known.float())
         nearest = cosines.topk(min(NUM_NEAREST, len(self._known)), dim=1).values
