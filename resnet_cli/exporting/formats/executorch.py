@@ -29,8 +29,8 @@ _AVERAGING = 1 / 16
 class ExecuTorchFormat(Format):
     """A folder with a program of ExecuTorch for one image at a time, in float32 or int8.
 
-    XNNPACK computes the network; pooling and the search for the nearest training images use other operators. The batch is not variable:
-    the memory of a program is planned when it is written.
+    XNNPACK computes the network; pooling and the search for the nearest training images use other operators. The batch
+    is not variable: the memory of a program is planned when it is written.
     """
 
     name = "executorch"
