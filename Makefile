@@ -12,7 +12,7 @@ PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n a
 NUMERICAL = $(addprefix tests/test_, predictor.py engines_features.py engines_onednn.py engines_explain.py engines_opening.py evaluation.py exporting_parity.py \
 	training_loop.py training_state.py training_averaging.py training_optimizers.py training_task_network.py system_intraop.py)
 
-.PHONY: demo test lanes check check-all format clean
+.PHONY: demo test lanes check check-all wheel format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/resnet-cli demo
@@ -35,12 +35,17 @@ check: $(VENV)/.installed-dev
 check-all: $(VENV)/.installed-dev
 	$(PYTEST) --slow
 
+# A wheel with which `export --format web` needs no network: it contains ONNX Runtime for browsers.
+wheel: $(VENV)/.installed-dev
+	$(BIN)/python -m resnet_cli.network.web_runtime resnet_cli/exporting/web/runtime
+	$(BIN)/python -m hatchling build --target wheel
+
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist resnet_cli/exporting/web/runtime .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "resnet-cli needs Python 3.11 or newer")'

@@ -38,7 +38,7 @@ COMMANDS = {
     "export": ("export", "Export a model to ONNX and other formats, and check the file."),
     "studio": ("studio", "Train on a page in the browser: drop images, train, try it."),
     "serve": ("serve", "Serve a model over HTTP, with a web page for trying it."),
-    "download": ("download", "Download weights and data sets."),
+    "download": ("download", "Download weights, data sets and runtimes."),
     "runs": ("runs", "List, show, compare or remove runs."),
     "doctor": ("doctor", "Show versions, processor, caches and engines, for a bug report."),
 }

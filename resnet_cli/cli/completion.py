@@ -27,11 +27,12 @@ def complete_model_or_data(incomplete: str) -> list[str]:
 
 
 def complete_download(incomplete: str) -> list[str]:
-    """Names of weights and data sets that can be downloaded."""
+    """Names of weights, data sets and runtimes that can be downloaded."""
     from resnet_cli.network.known_sets import DATASETS
     from resnet_cli.network.registry import HUB_WEIGHTS, WEIGHTS
+    from resnet_cli.network.web_runtime import NAME
 
-    return [name for name in (*WEIGHTS, *HUB_WEIGHTS, *DATASETS) if name.startswith(incomplete)]
+    return [name for name in (*WEIGHTS, *HUB_WEIGHTS, *DATASETS, NAME) if name.startswith(incomplete)]
 
 
 def complete_device(incomplete: str) -> list[str]:

@@ -30,7 +30,7 @@ def download(
         list[str] | None,
         typer.Argument(
             metavar="NAME...",
-            help="Weights and data sets, or hf:OWNER/NAME of weights.",
+            help="Weights, data sets and runtimes, or hf:OWNER/NAME of weights.",
             autocompletion=complete_download,
         ),
     ] = None,
@@ -48,7 +48,7 @@ def download(
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Download weights and data sets.
+    """Download weights, data sets and runtimes.
 
     Existing downloads are verified, interrupted ones resume.
     """
@@ -94,7 +94,7 @@ def _show_list(entries: list[Entry], *, as_json: bool) -> None:
     if as_json:
         output.show_json({"schema_version": SCHEMA_VERSION, "items": [entry.to_dict() for entry in entries]})
         return
-    for kind, title in (("weights", "Weights"), ("data", "Data sets")):
+    for kind, title in (("weights", "Weights"), ("data", "Data sets"), ("runtime", "Runtimes for exported files")):
         chosen = [entry for entry in entries if entry.kind == kind]
         if chosen:
             output.show(_table(title, chosen))

@@ -1,4 +1,4 @@
-"""The use case of ``download``: lists weights and data sets by name, and downloads or verifies them."""
+"""The use case of ``download``: lists weights, data sets and runtimes by name, and downloads or verifies them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from resnet_cli.data.sources.named import registered as named
 from resnet_cli.errors import ConfigError, Interrupted
-from resnet_cli.network import addresses, hub
+from resnet_cli.network import addresses, hub, web_runtime
 from resnet_cli.network import download as fetching
 from resnet_cli.network.known_sets import DATASETS
 from resnet_cli.network.registry import HUB_WEIGHTS, WEIGHTS, HubWeights
@@ -23,17 +23,18 @@ LIST_COMMAND = "resnet-cli download --list"
 #: Environment variable: a base URL to fetch from instead of each file's own URL.
 MIRROR = "RESNET_CLI_MIRROR"
 
+Kind: TypeAlias = Literal["weights", "data", "runtime"]
 #: Called with a file's name, the bytes received so far, and the total (None if it is not known).
 OnFile = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """Weights or a data set with a name.
+    """Weights, a data set or a runtime with a name.
 
     Attributes:
         name: What the user types.
-        kind: Whether it is weights or a data set.
+        kind: Whether it is weights, a data set or a runtime for exported files.
         num_bytes: Size of the download; None if it is not known.
         licence: The terms under which it is published.
         description: What it is, in one line.
@@ -41,7 +42,7 @@ class Entry:
     """
 
     name: str
-    kind: Literal["weights", "data"]
+    kind: Kind
     num_bytes: int | None = None
     licence: str = ""
     description: str = ""
@@ -51,8 +52,9 @@ class Entry:
         """Where it is or would be stored; None if a library contains it, or if it is not in the Hub's cache yet."""
         if self.kind == "data":
             return named.local_path(self.name)
-        if self.name in WEIGHTS:
-            return checkpoints_dir() / WEIGHTS[self.name].name
+        if (placed := _placed(self.name)) is not None:
+            file, folder = placed
+            return folder / file.name
         return hub.find_cached(hub.parse(self.name))
 
     def is_here(self) -> bool:
@@ -108,7 +110,7 @@ class Downloaded:
 def download(
     names: Sequence[str], *, mirror: str | None = None, offline: bool = False, on_file: OnFile | None = None
 ) -> Iterator[Downloaded]:
-    """Downloads weights and data sets, or verifies those that are on this machine, one after the other.
+    """Downloads weights, data sets and runtimes, or verifies those that are on this machine, one after the other.
 
     Args:
         names: Names of :func:`entries`, or ``hf:OWNER/NAME[@REVISION]`` of weights.
@@ -141,13 +143,14 @@ def download(
 
 
 def entries() -> list[Entry]:
-    """All weights and data sets with a name, weights first."""
+    """All weights, data sets and runtimes with a name, in this order."""
     found = [_entry(name, file) for name, file in WEIGHTS.items()]
     found += [_entry(name, weights) for name, weights in HUB_WEIGHTS.items()]
-    return found + [
+    found += [
         Entry(name=name, kind="data", num_bytes=known.num_bytes, licence=known.licence, description=known.description)
         for name, known in DATASETS.items()
     ]
+    return [*found, _entry(web_runtime.NAME, web_runtime.PACKAGE, "runtime")]
 
 
 def find(name: str) -> Entry:
@@ -185,8 +188,8 @@ def _get(entry: Entry, *, offline: bool, on_file: OnFile | None) -> Downloaded:
     if entry.kind == "data":
         named.fetch_named(entry.name, offline=offline, on_download=report)
         path = named.local_path(entry.name)
-    elif entry.name in WEIGHTS:
-        path = fetching.fetch(WEIGHTS[entry.name], checkpoints_dir(), on_progress=report, offline=offline, keep=True)
+    elif (placed := _placed(entry.name)) is not None:
+        path = fetching.fetch(*placed, on_progress=report, offline=offline, keep=True)
     else:
         path = hub.fetch_weights(hub.parse(entry.name), on_progress=report, offline=offline).path
         files = (hub.known_bytes(hub.parse(entry.name), path),)
@@ -222,17 +225,24 @@ def _mirrored(url: str | None) -> Iterator[None]:
 def _files(entry: Entry) -> tuple[RemoteFile, ...]:
     if entry.kind == "data":
         return DATASETS[entry.name].files
-    if entry.name in WEIGHTS:
-        return (WEIGHTS[entry.name],)
+    if (placed := _placed(entry.name)) is not None:
+        return placed[:1]
     weights = hub.parse(entry.name)
     path = hub.find_cached(weights)
     return (hub.known_bytes(weights, path),) if path else ()
 
 
-def _entry(name: str, source: RemoteFile | HubWeights) -> Entry:
+def _placed(name: str) -> tuple[RemoteFile, Path] | None:
+    """A single file with a name, and its folder."""
+    if name in WEIGHTS:
+        return WEIGHTS[name], checkpoints_dir()
+    return (web_runtime.PACKAGE, web_runtime.cache_folder()) if name == web_runtime.NAME else None
+
+
+def _entry(name: str, source: RemoteFile | HubWeights, kind: Kind = "weights") -> Entry:
     return Entry(
         name=name,
-        kind="weights",
+        kind=kind,
         num_bytes=source.num_bytes,
         licence=source.licence,
         description=source.description,

@@ -26,11 +26,12 @@ FORMAT_OPTIONS: Mapping[str, frozenset[str]] = {
     "openvino": frozenset({"int8", "fp16", "novelty", "outputs"}),
     "litert": frozenset({"int8", "fp16", "novelty", "outputs"}),
     "ncnn": frozenset({"fp16"}),
+    "web": frozenset({"int8", "fp16", "novelty", "outputs", "web_runtime"}),
     "mnn": frozenset({"int8", "fp16", "novelty", "outputs"}),
     "executorch": frozenset({"int8", "novelty", "outputs"}),
 }
 #: Fields that have an effect only on some formats. ``overwrite`` belongs to files: a folder is never replaced.
-_SPECIAL = ("input", "int8", "fp16", "novelty", "outputs", "overwrite")
+_SPECIAL = ("input", "int8", "fp16", "novelty", "outputs", "overwrite", "web_runtime")
 _WITHOUT_EFFECT = {
     name: fields
     for name, options in FORMAT_OPTIONS.items()
@@ -69,11 +70,11 @@ class ExportConfig(OfflineConfig):
     """The options of ``export``, besides the model; field names are the flags' names."""
 
     format: Annotated[
-        Literal["onnx", "pt2", "safetensors", "openvino", "litert", "ncnn", "mnn", "executorch"],
+        Literal["onnx", "pt2", "safetensors", "openvino", "litert", "ncnn", "mnn", "executorch", "web"],
         BeforeValidator(_refuse_torchscript),
         Flag(
             "Which file to write. onnx runs without torch, in many engines; pt2 is torch.export's file; the others are "
-            "folders: safetensors for timm, each other one for what has its name.",
+            "folders: safetensors for timm, each other one for what has its name; web with a page that classifies in the browser.",
             short="-f",
         ),
     ] = "onnx"
@@ -102,7 +103,7 @@ class ExportConfig(OfflineConfig):
         Outputs | None,
         Flag(
             "What the file computes: probs (always), novelty (how unlike the training images an image is) and heat (a "
-            "heat map; onnx only), separated by commas.",
+            "heat map; onnx and web only), separated by commas.",
             CONTENT,
             "all that the format can; --input tensor: without heat",
         ),
@@ -115,6 +116,14 @@ class ExportConfig(OfflineConfig):
             "the run's training images",
             metavar="DATA",
             completes="data",
+        ),
+    ] = None
+    web_runtime: Annotated[
+        Path | None,
+        Flag(
+            "The npm package of onnxruntime-web as a file, for --format web without a network.",
+            CONTENT,
+            "downloaded once",
         ),
     ] = None
     verify_with: Annotated[
@@ -205,8 +214,8 @@ class ExportConfig(OfflineConfig):
         ),
         Rule(
             ("outputs",),
-            lambda config: config.format == "onnx" or "heat" not in (config.outputs or ()),
-            "needs --format onnx: only its files compute heat maps",
+            lambda config: config.format in {"onnx", "web"} or "heat" not in (config.outputs or ()),
+            "needs --format onnx or web: only these compute heat maps",
             "leave out heat",
         ),
         Rule(
@@ -247,6 +256,6 @@ class ExportConfig(OfflineConfig):
         if self.novelty:
             wanted.add("novelty")
         # OpenCV 4 cannot read the nodes of heat maps, and the network's input is what such programs give.
-        if self.format == "onnx" and self.input == "image":
+        if self.format in {"onnx", "web"} and self.input == "image":
             wanted.add("heat")
         return frozenset(wanted)

@@ -20,6 +20,7 @@ _FOLDERS: Mapping[str, tuple[str, str]] = {
     "mnn": ("model.mnn", "mnn:MnnModel"),
     "executorch": ("model.pte", "executorch:ExecuTorchModel"),
     "litert": ("model.tflite", "litert:LiteRtModel"),
+    "web": ("network.onnx", "web:WebModel"),
     "timm": ("model.safetensors", "timm:TimmModel"),
 }
 

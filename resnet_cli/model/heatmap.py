@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -38,6 +40,17 @@ _COLOR_KEPT, _MOST_COVERED = 0.35, 0.6
 _UNSEEN, _UNSEEN_SHARE, _FRAME = (24, 28, 36), 0.6, (255, 255, 255)
 #: Weights of red, green and blue in the luma. Source: ITU-R BT.601.
 _BRIGHTNESS = np.array((0.299, 0.587, 0.114), dtype=np.float32)
+
+
+def web_look() -> dict[str, Any]:
+    """What a browser needs to draw the same overlay."""
+    return {
+        "colors": _HEAT.astype(int).tolist(),
+        "kept": _COLOR_KEPT,
+        "covered": _MOST_COVERED,
+        "stride": STRIDE_PX,
+        "offset": OFFSET_PX,
+    }
 
 
 def explanation(pixels: Pixels, heat: NDArray[np.float32]) -> Image.Image:

@@ -22,6 +22,7 @@ class RemoteFile:
         url: Address where it is published.
         num_bytes: Length of the file, if it is known.
         sha256: SHA-256 in lower-case hex, or its first digits, if it is known.
+        sha512: SHA-512 in lower-case hex, if only that is published.
         md5: MD5, if only that is published.
         licence: The terms under which it is published.
         description: What it is, in one line.
@@ -31,6 +32,7 @@ class RemoteFile:
     url: str
     num_bytes: int | None = None
     sha256: str | None = None
+    sha512: str | None = None
     md5: str | None = None
     licence: str = ""
     description: str = ""
@@ -38,7 +40,7 @@ class RemoteFile:
     @property
     def checksum(self) -> str:
         """The name and digits of the hash to verify; empty if no hash is known."""
-        return f"sha256 {self.sha256}" if self.sha256 else f"md5 {self.md5}" if self.md5 else ""
+        return next((f"{kind} {digits}" for kind in ("sha256", "sha512", "md5") if (digits := getattr(self, kind))), "")
 
     def mismatch(self, path: Path) -> str | None:
         """What is wrong with a file's bytes; None if they are right.

@@ -38,6 +38,7 @@ FORMATS: Mapping[str, tuple[Mapping[str, Any], str]] = {
     "pt2": ({"format": "pt2"}, ".pt2"),
     "safetensors": ({"format": "safetensors"}, ""),
     "openvino": ({"format": "openvino"}, ""),
+    "web": ({"format": "web", "int8": True}, ""),
 }
 
 

@@ -225,7 +225,7 @@ def _usage(exported: Exported) -> str:
     text = text.replace("REPO", exported.repo).replace("NAME", exported.files[-1])
     if takes_images:
         return text.replace("INSTALL", install_command("hub", elsewhere=True))
-    if kind == "safetensors":
+    if kind in {"safetensors", "web"}:
         return text
     name = f"`{IMAGES}`: " if kind == "onnx" else f"`{PIXELS}`: " if kind in {"openvino", "ncnn", "mnn"} else ""
     is_tensor = metadata.input_kind == "tensor"
@@ -303,6 +303,13 @@ $ resnet-cli predict photo.jpg --model FORMAT
 ```
 
 `labels.txt` has the classes in the order of the probabilities, one per line.""",
+    "web": """\
+```console
+$ hf download REPO --local-dir web
+$ python -m http.server --directory web
+```
+
+The page at the address that this prints classifies images in the browser. Any web server can offer the folder.""",
     "onnx": """\
 ```python
 import onnxruntime

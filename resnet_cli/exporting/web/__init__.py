@@ -1,0 +1,1 @@
+"""``--format web``: a folder for any web server, in which the browser itself runs the model."""
