@@ -18,7 +18,7 @@ from support.hub_server import COMMIT, HubServer
 from support.running import COMMAND, command_environment, run_cli
 
 from resnet_cli.installation import install_command
-from resnet_cli.network import known_sets, registry
+from resnet_cli.network import known_sets, registry, web_runtime
 from resnet_cli.network.remote_file import RemoteFile
 from resnet_cli.system.paths import checkpoints_dir, data_dir
 
@@ -96,8 +96,8 @@ def test_what_a_library_brings_along_needs_no_download(published: Server) -> Non
 
 def test_the_list_has_every_name_and_uses_no_network(published: Server) -> None:
     listed = {item["name"]: item for item in items("--list")}
-    assert set(listed) == {*registry.WEIGHTS, *registry.HUB_WEIGHTS, *known_sets.DATASETS}
-    assert {item["kind"] for item in listed.values()} == {"weights", "data"}
+    assert set(listed) == {*registry.WEIGHTS, *registry.HUB_WEIGHTS, *known_sets.DATASETS, web_runtime.NAME}
+    assert {item["kind"] for item in listed.values()} == {"weights", "data", "runtime"}
     assert listed["imagenet-v1"]["is_here"] is False and listed["digits"]["is_here"] is True
     assert listed["timm-a1"]["extra"] == "hub" and listed["imagenet-v2"]["extra"] is None
     assert all(item["licence"] and item["description"] for name, item in listed.items() if name != "imagenet-v1")
@@ -105,6 +105,19 @@ def test_the_list_has_every_name_and_uses_no_network(published: Server) -> None:
     run_cli("download", "imagenet-v1")
     (listed_one,) = items("--list", "imagenet-v1")
     assert listed_one["is_here"] is True and listed_one["path"] == str(checkpoints_dir() / NAME)
+
+
+def test_a_runtime_is_verified_by_the_hash_of_its_registry(published: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    sha512 = hashlib.sha512(BODY).hexdigest()
+    package = dataclasses.replace(
+        web_runtime.PACKAGE, url=f"{published.url}/{NAME}", num_bytes=len(BODY), sha512=sha512
+    )
+    monkeypatch.setattr(web_runtime, "PACKAGE", package)
+    (got,) = items(web_runtime.NAME)
+    assert (got["kind"], got["is_verified"]) == ("runtime", True)
+    assert web_runtime.find_package(offline=True) == Path(got["path"])
+    monkeypatch.setattr(web_runtime, "PACKAGE", dataclasses.replace(package, sha512="0" * 128))
+    assert run_cli("download", web_runtime.NAME).exit_code == 5
 
 
 def test_the_list_looks_at_lengths_and_not_at_bytes(published: Server, monkeypatch: pytest.MonkeyPatch) -> None:

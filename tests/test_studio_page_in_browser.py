@@ -17,8 +17,8 @@ from support.running import COMMAND, spawn
 
 pytest.importorskip("starlette", reason="the server is not installed: pip install '.[serve]'")
 
+from support.live_page import CONTRASTS
 from support.live_studio import NO_WORKER, TOKEN, WORKER, LiveStudio, narrow_weights, running_studio
-from test_serving_page_in_browser import CONTRASTS
 
 pytest_plugins = ["support.browser", "support.narrow_network"]
 

@@ -74,7 +74,8 @@ class ExportConfig(OfflineConfig):
         BeforeValidator(_refuse_torchscript),
         Flag(
             "Which file to write. onnx runs without torch, in many engines; pt2 is torch.export's file; the others are "
-            "folders: safetensors for timm, each other one for what has its name; web with a page that classifies in the browser.",
+            "folders: safetensors for timm, web with a page that classifies in the browser, each other one for what "
+            "has its name.",
             short="-f",
         ),
     ] = "onnx"
