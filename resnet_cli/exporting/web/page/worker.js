@@ -3,8 +3,6 @@
 import { decode } from "./decode.js";
 import { explain } from "./heat.js";
 
-// Largest difference between probabilities computed here and those of the same files at their export.
-const TOLERANCE = 0.03;
 // Most threads: a phone's further cores are slow ones.
 const MOST_THREADS = 4;
 
@@ -82,12 +80,12 @@ const open = async (engine, prepare, network, expected) => {
 };
 
 /* Compares the output for one image with that of the export: graphics drivers have faults. It also warms up. */
-const check = async (run, { width, height, probs, novelty }) => {
+const check = async (run, { width, height, probs, novelty, tolerance }) => {
   const pixels = Uint8Array.from({ length: 3 * width * height }, (_, index) => (index * 7919) % 251);
   const found = await run({ pixels, width, height });
   const differences = probs.map((prob, index) => Math.abs(prob - found.probs.data[index]));
   if (novelty !== null) differences.push(Math.abs(novelty - found.novelty.data[0]));
-  if (!differences.every((one) => one <= TOLERANCE)) throw new Error("This browser computes other predictions than the model.");
+  if (!differences.every((one) => one <= tolerance)) throw new Error("This browser computes other predictions than the model.");
 };
 
 const start = async () => {
