@@ -31,8 +31,8 @@ _SERVICE_WORKER = "sw.js"
 _LATER = (".onnx", ".wasm", ".txt", "ort.wasm.js", "ort.webgpu.js")
 #: The image of the check in the browser: no side is the network's, so that it is resized.
 _CHECK_WIDTH, _CHECK_HEIGHT = 131, 97
-#: Largest difference between probabilities in the browser and at the export. On 253 photos it was 0.000001, and 0.028 in
-#: int8, whose sums are rounded to other levels where instructions differ.
+#: Largest difference between probabilities in the browser and at the export. On 253 photos it was 0.000001, and in int8
+#: 0.028, whose sums are rounded to other levels where instructions differ.
 _TOLERANCE, _TOLERANCE_INT8 = 0.03, 0.15
 
 
