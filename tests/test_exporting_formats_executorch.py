@@ -68,7 +68,7 @@ def test_what_cannot_be_made_here_is_one_error_before_anything_is_computed(
         if not name.startswith("executorch"):
             return original(name, package)
         if not versions:
-            raise ModuleNotFoundError(name)
+            raise ModuleNotFoundError(name, name="executorch")
         return sys
 
     load_runtime.cache_clear()
@@ -78,7 +78,7 @@ def test_what_cannot_be_made_here_is_one_error_before_anything_is_computed(
     job = Job(telling_model(), ExportConfig(format="executorch"))
     with pytest.raises(SetupError) as caught:
         job.check()
-    named = {0: "which is not installed", 1: "executorch>=1.5,<1.6", 2: "torch>=2.14,<2.16, and torch 2.11.0"}
+    named = {0: "which is not installed", 1: "executorch>=1.5.1,<1.6", 2: "torch>=2.14,<2.16, and torch 2.11.0"}
     assert named[len(versions)] in caught.value.message
     assert "[executorch]" in str(caught.value.hint)
     assert not list(tmp_path.iterdir())

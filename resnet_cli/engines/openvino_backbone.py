@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli.errors import ModelError, SetupError, missing_extra
+from resnet_cli.errors import ModelError
 from resnet_cli.installation import install_command
+from resnet_cli.system.extras import optional_import
 
 #: The precision of a backbone -> what OpenVINO calls it. The file of an int8 backbone says itself which of its layers
 #: are int8; the others are float32. By default, OpenVINO computes in bfloat16 on processors that have it.
@@ -66,13 +67,6 @@ def load_openvino(purpose: str) -> Any:
     Raises:
         SetupError: It is not installed, or cannot be loaded.
     """
-    try:
+    with optional_import("openvino", name="OpenVINO", purpose=purpose, hint=install_command("openvino")):
         import openvino
-    except ImportError as error:
-        if error.name != "openvino":
-            raise SetupError(
-                f"{purpose}: OpenVINO is installed but cannot be imported: {error}",
-                hint=f"{install_command('openvino')}; or use another engine",
-            ) from error
-        raise missing_extra(f"{purpose} needs OpenVINO, which is not installed", "openvino") from error
     return openvino

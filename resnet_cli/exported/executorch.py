@@ -6,7 +6,6 @@ import contextlib
 import functools
 import importlib
 import io
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from resnet_cli.errors import ModelError, SetupError, missing_extra
+from resnet_cli.errors import ModelError
 from resnet_cli.exported.base import ExportedModel
 from resnet_cli.exported.metadata import ExportMetadata
 from resnet_cli.images import Pixels
+from resnet_cli.installation import install_command
 from resnet_cli.model.output import ModelOutput
-from resnet_cli.system.muting import STDERR, muted
+from resnet_cli.system.extras import optional_import, require_version
+from resnet_cli.system.muting import STDERR, muted, quiet
 from resnet_cli.system.threads import num_threads
-from resnet_cli.system.versions import require_version
 
 MODEL_FILE = "model.pte"
 #: ExecuTorch's name of the only method.
@@ -80,20 +80,12 @@ def load_runtime(purpose: str) -> Any:
     Raises:
         SetupError: It is not installed, or not with a torch that fits it.
     """
-    try:
+    hint = install_command("executorch")
+    with optional_import("executorch", name="ExecuTorch", purpose=purpose, hint=hint):
         importlib.import_module("executorch.extension.pybindings")
-    except ImportError as error:
-        raise missing_extra(f"{purpose} needs ExecuTorch, which is not installed", "executorch") from error
-    require_version("executorch", "1.5", "1.6", purpose=purpose, extra="executorch")
+    require_version("executorch", "1.5.1", "1.6", purpose=purpose, extra="executorch")
     # ExecuTorch does not say which torch it was compiled for. With torch 2.11 it is imported, and no image is computed.
     require_version("torch", "2.14", "2.16", purpose=f"{purpose}: ExecuTorch 1.5", extra="executorch")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            # Not `executorch.runtime`, which imports the compiler too, for many seconds.
-            return importlib.import_module("executorch.extension.pybindings._C")
-    except ImportError as error:
-        raise SetupError(
-            f"{purpose}: ExecuTorch is installed but cannot be imported: {str(error)[:200]}",
-            hint="install a torch that fits it: torch>=2.14,<2.16",
-        ) from error
+    with optional_import("executorch", name="ExecuTorch", purpose=purpose, hint=hint), quiet():
+        # Not `executorch.runtime`, which imports the compiler too, for many seconds.
+        return importlib.import_module("executorch.extension.pybindings._C")

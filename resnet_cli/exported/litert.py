@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from resnet_cli.errors import ModelError, SetupError
+from resnet_cli.errors import ModelError
 from resnet_cli.exported.base import ExportedModel
 from resnet_cli.exported.metadata import NOVELTY, PROBS, ExportMetadata
 from resnet_cli.images import Pixels
 from resnet_cli.model.output import ModelOutput
+from resnet_cli.system.extras import optional_import
 from resnet_cli.system.muting import STDERR, muted
 from resnet_cli.system.threads import num_threads
 
@@ -90,10 +91,6 @@ def load_interpreter(purpose: str) -> Any:
     Raises:
         SetupError: LiteRT is not installed, or cannot be loaded.
     """
-    try:
+    with optional_import("ai_edge_litert.interpreter", name="ai-edge-litert", purpose=purpose, hint=_INSTALL):
         from ai_edge_litert.interpreter import Interpreter
-    except ImportError as error:
-        is_missing = (error.name or "").partition(".")[0] == "ai_edge_litert"
-        problem = "is not installed" if is_missing else f"cannot be imported: {error}"
-        raise SetupError(f"{purpose} needs ai-edge-litert, which {problem}", hint=_INSTALL) from error
     return Interpreter

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from resnet_cli.errors import ModelError, SetupError, missing_extra
+from resnet_cli.errors import ModelError
 from resnet_cli.exported.base import ExportedModel, channels_first
 from resnet_cli.exported.metadata import NOVELTY, PIXELS, PROBS, ExportMetadata
 from resnet_cli.images import Pixels
 from resnet_cli.installation import install_command
 from resnet_cli.model.output import ModelOutput
+from resnet_cli.system.extras import optional_import
 from resnet_cli.system.muting import muted
 from resnet_cli.system.threads import engine_threads
 
@@ -77,13 +78,6 @@ def load_mnn(purpose: str) -> Any:
     Raises:
         SetupError: It is not installed, or cannot be loaded.
     """
-    try:
-        with muted():
-            import MNN
-    except ImportError as error:
-        if error.name != "MNN":
-            raise SetupError(
-                f"{purpose}: MNN is installed but cannot be imported: {error}", hint=install_command("mnn")
-            ) from error
-        raise missing_extra(f"{purpose} needs MNN, which is not installed", "mnn") from error
+    with optional_import("MNN", name="MNN", purpose=purpose, hint=install_command("mnn")), muted():
+        import MNN
     return MNN

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli.errors import ModelError, SetupError, missing_extra
+from resnet_cli.errors import ModelError
 from resnet_cli.exported.base import ExportedModel
 from resnet_cli.exported.metadata import PIXELS, PROBS, ExportMetadata
 from resnet_cli.images import Pixels
 from resnet_cli.installation import install_command
 from resnet_cli.model.output import ModelOutput
+from resnet_cli.system.extras import optional_import
 from resnet_cli.system.muting import muted
 from resnet_cli.system.threads import engine_threads
 
@@ -82,12 +83,6 @@ def load_ncnn(purpose: str) -> Any:
     Raises:
         SetupError: It is not installed, or cannot be loaded.
     """
-    try:
+    with optional_import("ncnn", name="ncnn", purpose=purpose, hint=install_command("ncnn")):
         import ncnn
-    except ImportError as error:
-        if error.name != "ncnn":
-            raise SetupError(
-                f"{purpose}: ncnn is installed but cannot be imported: {error}", hint=install_command("ncnn")
-            ) from error
-        raise missing_extra(f"{purpose} needs ncnn, which is not installed", "ncnn") from error
     return ncnn

@@ -1,10 +1,12 @@
-"""Hides what the C++ parts of libraries print."""
+"""Hides what libraries print, warn of and log while they load or convert a model."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import os
+import warnings
 from collections.abc import Iterator
 
 #: The file descriptors of a process.
@@ -32,3 +34,16 @@ def muted(*descriptors: int) -> Iterator[None]:
             os.dup2(copy, descriptor)
             os.close(copy)
         os.close(nothing)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Discards warnings and log messages of Python code; errors are raised in any case."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

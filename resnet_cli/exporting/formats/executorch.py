@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from resnet_cli.config.export import ExportConfig
-from resnet_cli.errors import SetupError
 from resnet_cli.exported.executorch import MODEL_FILE, ExecuTorchModel, load_runtime
 from resnet_cli.exported.metadata import ExportMetadata
 from resnet_cli.exporting.formats.base import Calibration, Format, write_texts
 from resnet_cli.exporting.formats.torch_program import TorchProgram
 from resnet_cli.installation import install_command
 from resnet_cli.model.model_file import Model
-from resnet_cli.system.quiet import quiet
+from resnet_cli.system.extras import optional_import
+from resnet_cli.system.muting import quiet
 
 #: How much the range of one more image counts: about the mean of the last 16.
 _AVERAGING = 1 / 16
@@ -45,15 +45,10 @@ class ExecuTorchFormat(Format):
             SetupError: It is not installed, or the versions do not fit.
         """
         load_runtime("--format executorch")
-        try:
-            with quiet():
-                from executorch.backends.xnnpack.partition import xnnpack_partitioner  # noqa: F401
-                from executorch.exir import to_edge_transform_and_lower  # noqa: F401
-        except ImportError as error:
-            raise SetupError(
-                f"--format executorch: ExecuTorch's compiler cannot be imported: {str(error)[:200]}",
-                hint=install_command("executorch"),
-            ) from error
+        purpose, hint = "--format executorch", install_command("executorch")
+        with optional_import("executorch", name="ExecuTorch's compiler", purpose=purpose, hint=hint), quiet():
+            from executorch.backends.xnnpack.partition import xnnpack_partitioner  # noqa: F401
+            from executorch.exir import to_edge_transform_and_lower  # noqa: F401
 
     def write(
         self, model: Model, metadata: ExportMetadata, config: ExportConfig, path: Path, *, calibration: Calibration
@@ -63,7 +58,7 @@ class ExecuTorchFormat(Format):
         program = TorchProgram(model, takes="squares", with_novelty=config.novelty).eval()
         with quiet(), torch.no_grad():
             if metadata.precision == "int8":
-                program.backbone = _quantise(program.backbone, square, calibration)
+                program.backbone = _quantize(program.backbone, square, calibration)
             self._program = program
             (path / MODEL_FILE).write_bytes(_compile(program, square))
         write_texts(path, metadata)
@@ -93,7 +88,7 @@ def _compile(program: nn.Module, square: Tensor) -> bytes:
     return compiled
 
 
-def _quantise(backbone: nn.Module, square: Tensor, calibration: Calibration) -> nn.Module:
+def _quantize(backbone: nn.Module, square: Tensor, calibration: Calibration) -> nn.Module:
     """The backbone with weights and activations in int8: the weights per channel, the activations per tensor."""
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
         XNNPACKQuantizer,
@@ -111,5 +106,5 @@ def _quantise(backbone: nn.Module, square: Tensor, calibration: Calibration) -> 
     prepared: Any = prepare_pt2e(exported.module(), XNNPACKQuantizer().set_global(config))
     for one in calibration():
         prepared(torch.from_numpy(one)[None])
-    quantised: nn.Module = convert_pt2e(prepared)
-    return quantised
+    quantized: nn.Module = convert_pt2e(prepared)
+    return quantized

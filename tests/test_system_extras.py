@@ -1,0 +1,50 @@
+"""Optional packages that are missing, broken or of an untested version are refused with what to install."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import sys
+
+import pytest
+
+from resnet_cli.errors import SetupError
+from resnet_cli.system.extras import _numbers, optional_import, require_version
+
+
+@pytest.mark.parametrize(
+    ("found", "fits"), [("2.13.9", False), ("2.14", True), ("2.14.1+cpu", True), ("2.15.9", True), ("2.16.0", False)]
+)
+def test_a_version_fits_from_the_oldest_on_and_below_the_first_unknown(
+    found: str, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", {"torch": found}.__getitem__)
+    if fits:
+        require_version("torch", "2.14", "2.16", purpose="--format x", extra="x")
+        return
+    with pytest.raises(SetupError, match=r"--format x works with torch>=2.14,<2.16, and torch .* is installed"):
+        require_version("torch", "2.14", "2.16", purpose="--format x", extra="x")
+
+
+def test_patch_releases_count() -> None:
+    numbers = [_numbers(version) for version in ("1.5", "1.5.0", "1.5.1", "1.5.1+cpu", "1.6.0.dev20261101")]
+    assert numbers == [(1, 5), (1, 5, 0), (1, 5, 1), (1, 5, 1), (1, 6, 0)]
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        ("whole", "--format x needs X, which is not installed"),
+        ("whole.part", "--format x: X is installed but cannot be"),
+    ],
+)
+def test_a_package_that_is_missing_is_told_from_one_that_is_broken(
+    module: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with (
+        pytest.raises(SetupError, match=message) as caught,
+        optional_import("whole", name="X", purpose="--format x", hint="pip install x"),
+    ):
+        importlib.import_module(module)
+    assert caught.value.hint == "pip install x"
