@@ -18,7 +18,7 @@ from resnet_cli.errors import ConfigError
 
 CONTENT, PROGRAM = "Content of the file", "Program"
 VERIFICATION, HUB = "Verification", "Hugging Face Hub"
-#: Format -> those of the fields below that have an effect on it; a format writes only what its row names.
+#: Format -> those of the fields in :data:`_SPECIAL` that have an effect on it; the others are refused.
 FORMAT_OPTIONS: Mapping[str, frozenset[str]] = {
     "onnx": frozenset({"input", "int8", "fp16", "novelty", "outputs", "overwrite"}),
     "pt2": frozenset({"input", "novelty", "outputs", "overwrite"}),
@@ -48,7 +48,7 @@ def _refuse_torchscript(value: Any) -> Any:
     return value
 
 
-#: How a file ends -> the format that writes it, or a folder with such a file.
+#: Suffix of a file -> the format that writes it, or that writes a folder with such a file.
 _SUFFIXES = {
     ".onnx": "onnx",
     ".pt2": "pt2",
@@ -73,9 +73,8 @@ class ExportConfig(OfflineConfig):
         Literal["onnx", "pt2", "safetensors", "openvino", "litert", "ncnn", "mnn", "executorch", "web"],
         BeforeValidator(_refuse_torchscript),
         Flag(
-            "Which file to write. onnx runs without torch, in many engines; pt2 is torch.export's file; the others are "
-            "folders: safetensors for timm, web with a page that classifies in the browser, each other one for what "
-            "has its name.",
+            "Which file to write. onnx runs without torch, in many engines; pt2 is for torch.export. The others are folders: "
+            "safetensors for timm, openvino for Intel processors, web for browsers, the rest for phones.",
             short="-f",
         ),
     ] = "onnx"
@@ -96,7 +95,7 @@ class ExportConfig(OfflineConfig):
         ),
     ] = "image"
     int8: Annotated[bool, Flag("Quantize to 8 bits: a quarter of the size.", CONTENT)] = False
-    fp16: Annotated[bool, Flag("Half precision: half of the size; for GPUs.", CONTENT)] = False
+    fp16: Annotated[bool, Flag("Half precision: half of the size.", CONTENT)] = False
     novelty: Annotated[
         bool, Flag("Omit the training features by which the file recognizes unfamiliar images.", CONTENT)
     ] = True
@@ -122,7 +121,7 @@ class ExportConfig(OfflineConfig):
     web_runtime: Annotated[
         Path | None,
         Flag(
-            "The npm package of onnxruntime-web as a file, for --format web without a network.",
+            "The package of onnxruntime-web from npm, as a file, for --format web without a network.",
             CONTENT,
             "downloaded once",
         ),
@@ -149,15 +148,14 @@ class ExportConfig(OfflineConfig):
     max_shift: Annotated[
         Share,
         Flag(
-            "How much --int8 may change probabilities, on average over the images: of each image, the largest change "
-            "counts.",
+            "How much --int8 may change probabilities: the largest change of each image, averaged over all images.",
             VERIFICATION,
             "5%",
         ),
     ] = 0.05
     snippet: Annotated[
         Language | None,
-        Flag("Also print a complete program that classifies an image with the file, in this language.", PROGRAM),
+        Flag("Also print a complete program, in this language, that classifies an image with the file.", PROGRAM),
     ] = None
     benchmark: Annotated[bool, Flag("Export, check and time every format, and keep no file.", VERIFICATION)] = False
     push: Annotated[
@@ -175,7 +173,7 @@ class ExportConfig(OfflineConfig):
     @model_validator(mode="before")
     @classmethod
     def _follow_the_suffix(cls, values: Any) -> Any:
-        """Chooses the format that the name of the file says, and refuses a name that says another one."""
+        """Chooses the format that the name of the file belongs to, and refuses the name of another format."""
         out = values.get("out") if isinstance(values, dict) else None
         if not isinstance(out, str | Path) or values.get("benchmark"):
             return values
@@ -197,7 +195,7 @@ class ExportConfig(OfflineConfig):
         if given in FORMAT_OPTIONS and given != told:
             raise ConfigError(
                 f"--out {out}: --format {given} does not write {suffix} files",
-                hint="remove --format, or name another file",
+                hint="remove --format, or choose another name",
             )
         return values | {"format": given}
 

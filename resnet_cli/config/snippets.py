@@ -28,7 +28,7 @@ def snippet_kind(file_format: str, file_input: str) -> str:
 
 
 def snippet_rules() -> tuple[Rule, ...]:
-    """Refuse a language without a program for the file, before anything is computed."""
+    """Rules that refuse a language without a program for the file, before anything is computed."""
     rules = []
     for kind, languages in SNIPPETS.items():
         where = "an ONNX file with --input tensor" if kind == "tensor" else f"--format {kind}"
@@ -41,10 +41,10 @@ def snippet_rules() -> tuple[Rule, ...]:
 
 
 def _is_known(config: Any) -> bool:
-    """Whether files of a format have programs at all."""
+    """Whether there are programs for files of the format at all."""
     return config.snippet is None or snippet_kind(config.format, config.input) in SNIPPETS
 
 
 def _has(kind: str) -> Callable[[Any], bool]:
-    """Whether a config is about another kind of file, or names one of its languages."""
+    """Checks that a config asks for a language of this kind of file, or is about another kind."""
     return lambda config: snippet_kind(config.format, config.input) != kind or config.snippet in (None, *SNIPPETS[kind])

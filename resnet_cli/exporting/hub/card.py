@@ -178,11 +178,11 @@ def _this_file(exported: Exported) -> str:
 
 
 def _in_engine(engine: EngineCheck) -> str:
-    """What users of another engine have to know."""
+    """What users of another engine need to know."""
     if engine.max_difference is None:
         return "no answer"
     found = f"largest difference {engine.max_difference:.1e}"
-    return found if engine.passed else f"**other answers**: {found}; {engine.advice}"
+    return found if engine.passed else f"**different answers**: {found}; {engine.advice}"
 
 
 def _share(value: float, low: float, high: float) -> str:
@@ -291,7 +291,7 @@ program = torch.export.load(hf_hub_download("REPO", "NAME")).module()
 import openvino
 from huggingface_hub import snapshot_download
 
-# Without the hint, processors with bfloat16 compute in it, and probabilities change by about 0.01.
+# Without the hint, OpenVINO computes in bfloat16 where it can, and changes probabilities by up to 0.06.
 options = {"INFERENCE_PRECISION_HINT": "f32"}
 model = openvino.Core().compile_model(snapshot_download("REPO") + "/model.xml", "CPU", options)
 ```""",
@@ -302,14 +302,14 @@ $ hf download REPO --local-dir FORMAT
 $ resnet-cli predict photo.jpg --model FORMAT
 ```
 
-`labels.txt` has the classes in the order of the probabilities, one per line.""",
+`labels.txt` lists the classes in the order of the probabilities, one per line.""",
     "web": """\
 ```console
 $ hf download REPO --local-dir web
 $ python -m http.server --directory web
 ```
 
-The page at the address that this prints classifies images in the browser. Any web server can offer the folder.""",
+Open the address that this prints: the page classifies images in the browser. Any web server can offer the folder.""",
     "onnx": """\
 ```python
 import onnxruntime
