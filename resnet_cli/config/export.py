@@ -73,8 +73,8 @@ class ExportConfig(OfflineConfig):
         Literal["onnx", "pt2", "safetensors", "openvino", "litert", "ncnn", "mnn", "executorch", "web"],
         BeforeValidator(_refuse_torchscript),
         Flag(
-            "Which file to write. onnx runs without torch, in many engines; pt2 is for torch.export. The others are folders: "
-            "safetensors for timm, openvino for Intel processors, web for browsers, the rest for phones.",
+            "Which file to write. onnx runs without torch, in many engines; pt2 is for torch.export. The others are "
+            "folders: safetensors for timm, openvino for Intel processors, web for browsers, the rest for phones.",
             short="-f",
         ),
     ] = "onnx"

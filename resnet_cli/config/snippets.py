@@ -36,7 +36,8 @@ def snippet_rules() -> tuple[Rule, ...]:
         if kind == "onnx":
             hint += "; a program in rust resizes the image itself: add --input tensor"
         rules.append(Rule(("snippet",), _has(kind), f"is not available for {where}", hint))
-    rules.append(Rule(("snippet",), _is_known, "is not available for this format"))
+    hint = "remove --snippet: a web folder is a complete page"
+    rules.append(Rule(("snippet",), _is_known, "is not available for this format", hint))
     return tuple(rules)
 
 
