@@ -182,7 +182,7 @@ def _in_engine(engine: EngineCheck) -> str:
     if engine.max_difference is None:
         return "no answer"
     found = f"largest difference {engine.max_difference:.1e}"
-    return found if engine.passed else f"**different answers**: {found}; {engine.advice}"
+    return found if engine.passed else f"**other answers**: {found}; {engine.advice}"
 
 
 def _share(value: float, low: float, high: float) -> str:
