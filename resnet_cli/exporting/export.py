@@ -48,8 +48,6 @@ class Job:
     def __init__(self, model: Model, config: ExportConfig) -> None:
         self.model, self.config = model, config
         self._format = open_format(config.format)
-        # Formats read a single field for this, whichever flag it comes from.
-        self._to_write = config.model_copy(update={"novelty": NOVELTY in config.wanted_outputs})
         self.metadata = _metadata(model, config, self._format)
 
     @property
@@ -89,7 +87,7 @@ class Job:
             on_work: Called with the progress on the images of a quantization.
         """
         calibration = functools.partial(self._calibration, on_work)
-        return self._format.write(self.model, self.metadata, self._to_write, path, calibration=calibration)
+        return self._format.write(self.model, self.metadata, self.config, path, calibration=calibration)
 
     def adapt(
         self,
@@ -131,7 +129,7 @@ class Job:
             most_novel=None if metadata.most_novel is None else results.most_novel,
         )
         calibration = functools.partial(self._calibration, on_work)
-        return found, self._format.rewrite(model, self.metadata, self._to_write, path, calibration=calibration)
+        return found, self._format.rewrite(model, self.metadata, self.config, path, calibration=calibration)
 
     def default_path(self) -> Path:
         """Beside the model of a run; in the current folder for weights from a cache."""

@@ -61,7 +61,7 @@ class Format(abc.ABC):
 
         Args:
             model: The model; the file contains its temperature.
-            metadata: What the file says about itself.
+            metadata: What the file says about itself, including what it computes.
             config: The options.
             path: A file that does not exist yet, or an empty folder; it is renamed once the file has passed its checks.
             calibration: Reads the images to quantize with; it is called only for ``--int8``.
@@ -78,9 +78,17 @@ class Format(abc.ABC):
         A format that remembers the quantized network overrides this and only replaces the temperature.
         """
         if path.is_dir():
-            for entry in path.iterdir():
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            clear(path)
         return self.write(model, metadata, config, path, calibration=calibration)
+
+
+def clear(folder: Path) -> None:
+    """Removes what is in a folder before it is written again.
+
+    Files are not overwritten: the folder may still be open, and its runtime may have mapped the weights into memory.
+    """
+    for entry in folder.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def write_texts(folder: Path, metadata: ExportMetadata) -> None:

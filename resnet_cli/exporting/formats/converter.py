@@ -42,7 +42,7 @@ def run_converter(command: Sequence[str], made: Path, *, name: str) -> None:
     if done.returncode == 0 and made.is_file() and not is_full:
         return
     if is_full:
-        raise DiskError(f"{name} cannot write to {made.parent.parent.parent}", hint="free some space")
+        raise DiskError(f"{name} cannot write to {made.parent}", hint="free some space")
     said = next((line.strip() for line in reversed(done.stdout.splitlines()) if line.strip()), "it says nothing")
     raise SetupError(
         f"{name} could not convert the model (exit code {done.returncode}): {said[:200]}",

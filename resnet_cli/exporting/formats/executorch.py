@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.exported.executorch import MODEL_FILE, ExecuTorchModel, load_runtime
-from resnet_cli.exported.metadata import ExportMetadata
-from resnet_cli.exporting.formats.base import Calibration, Format, write_texts
+from resnet_cli.exported.metadata import NOVELTY, ExportMetadata
+from resnet_cli.exporting.formats.base import Calibration, Format, clear, write_texts
 from resnet_cli.exporting.formats.torch_program import TorchProgram
 from resnet_cli.installation import install_command
 from resnet_cli.model.model_file import Model
@@ -55,7 +55,7 @@ class ExecuTorchFormat(Format):
     ) -> ExecuTorchModel:
         """Compiles the program and opens it; see :meth:`Format.write`."""
         square = torch.zeros(1, *[model.preprocess.crop_size] * 2, 3, dtype=torch.uint8)
-        program = TorchProgram(model, takes="squares", with_novelty=config.novelty).eval()
+        program = TorchProgram(model, takes="squares", with_novelty=NOVELTY in metadata.outputs).eval()
         with quiet(), torch.no_grad():
             if metadata.precision == "int8":
                 program.backbone = _quantize(program.backbone, square, calibration)
@@ -74,7 +74,9 @@ class ExecuTorchFormat(Format):
             program.temperature.fill_(model.temperature)
             square = torch.zeros(1, *[model.preprocess.crop_size] * 2, 3, dtype=torch.uint8)
             with quiet(), torch.no_grad():
-                (path / MODEL_FILE).write_bytes(_compile(program, square))
+                data = _compile(program, square)
+            clear(path)
+            (path / MODEL_FILE).write_bytes(data)
         write_texts(path, metadata)
         return ExecuTorchModel(path)
 

@@ -15,21 +15,20 @@ from resnet_cli.config.export import ExportConfig
 from resnet_cli.errors import SetupError, missing_extra
 from resnet_cli.exported.litert import MODEL_FILE, LiteRtModel, load_interpreter
 from resnet_cli.exported.metadata import NOVELTY, PROBS, ExportMetadata
-from resnet_cli.exporting.formats.base import Calibration, Format, write_texts
+from resnet_cli.exporting.formats.base import Calibration, Format, clear, write_texts
 from resnet_cli.exporting.formats.converter import run_converter
 from resnet_cli.exporting.formats.litert_conversion import INPUT, PROGRAM_FILE, SQUARES_FILE
 from resnet_cli.exporting.formats.torch_program import TorchProgram
 from resnet_cli.installation import install_command
 from resnet_cli.model.model_file import Model
-from resnet_cli.model.reliability import NUM_NEAREST
 from resnet_cli.system.caches import temporary_folder
 
 #: The first version of torch that litert-torch does not support. Source: the requirements of litert-torch 0.10.0.
 TORCH_TOO_NEW = (2, 15)
 
 
-class LiteRtProgram(nn.Module):
-    """From squares to named outputs: :class:`TorchProgram` in operators that LiteRT has.
+class LiteRtProgram(TorchProgram):
+    """From squares to named outputs, in operators that LiteRT has.
 
     Args:
         model: The model; it is copied, not changed.
@@ -41,27 +40,35 @@ class LiteRtProgram(nn.Module):
     """
 
     def __init__(self, model: Model, *, with_novelty: bool) -> None:
-        super().__init__()
-        self._program = TorchProgram(model, takes="squares", with_novelty=with_novelty)
-        network: nn.Module = self._program.backbone._network  # type: ignore[assignment]
+        super().__init__(model, takes="squares", with_novelty=with_novelty)
+        network: nn.Module = self.backbone._network  # type: ignore[assignment]
         # Everything is at least 0 there. By default, LiteRT gets a border of minus infinity, which int8 does not have.
         network.maxpool = nn.Sequential(nn.ZeroPad2d(1), nn.MaxPool2d(3, 2))
-        self.last = last_layer(self._program._head)
+        self.last = last_layer(self._head)
         with torch.no_grad():
             for parameter in self.last.parameters():
                 parameter.div_(model.temperature)
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
+    def forward(self, images: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         """Squares uint8 [1 x s x s x 3] -> ``probs`` [1 x k] and, if training features are inside, ``novelty`` [1]."""
-        program = self._program
-        features = program.backbone(images)
-        outputs = {PROBS: program._activation(program._head(features))}
-        if program._known is not None and program._scales is not None:
-            scaled = features / program._scales
-            units = scaled / scaled.square().sum(dim=1, keepdim=True).sqrt().clamp_min(1e-12)
-            cosines = nn.functional.linear(units, program._known.float())
-            outputs[NOVELTY] = 1 - _mean_of_largest(cosines, min(NUM_NEAREST, len(program._known)))
-        return outputs
+        features = self.backbone(images)
+        outputs = {PROBS: self._activation(self._head(features))}
+        novelty = self._novelty(features)
+        return outputs if novelty is None else outputs | {NOVELTY: novelty}
+
+    def _mean_of_largest(self, values: Tensor, num: int) -> Tensor:
+        """Mean of the ``num`` largest values of each row, [b x m] -> [b].
+
+        litert-torch converts ``topk`` into STABLEHLO_SORT, which no LiteRT runtime can run.
+        """
+        places = torch.arange(values.shape[1])
+        largest = [values.amax(dim=1)]
+        for _ in range(num - 1):
+            # Of equal values, only the first is removed. No cosine is as small as what takes its place.
+            values = torch.where(places == values.argmax(dim=1, keepdim=True), -2.0, values)
+            largest.append(values.amax(dim=1))
+        # Not a sum: --int8 quantizes every addition, and there are no others than those of the residual blocks.
+        return torch.stack(largest, dim=1).mean(dim=1)
 
 
 def last_layer(head: nn.Module) -> nn.Linear:
@@ -69,21 +76,6 @@ def last_layer(head: nn.Module) -> nn.Linear:
     layer = head[-1] if isinstance(head, nn.Sequential) else head
     assert isinstance(layer, nn.Linear)
     return layer
-
-
-def _mean_of_largest(values: Tensor, num: int) -> Tensor:
-    """Mean of the ``num`` largest values of each row, [b x m] -> [b].
-
-    litert-torch converts ``topk`` into STABLEHLO_SORT, which no LiteRT runtime can run.
-    """
-    places = torch.arange(values.shape[1])
-    largest = [values.amax(dim=1)]
-    for _ in range(num - 1):
-        # Of equal values, only the first is removed. No cosine is as small as what takes its place.
-        values = torch.where(places == values.argmax(dim=1, keepdim=True), -2.0, values)
-        largest.append(values.amax(dim=1))
-    # Not a sum: --int8 quantizes every addition, and there are no others than those of the residual blocks.
-    return torch.stack(largest, dim=1).mean(dim=1)
 
 
 class LiteRtFormat(Format):
@@ -113,7 +105,7 @@ class LiteRtFormat(Format):
     ) -> LiteRtModel:
         """Converts the model in a process of its own; see :meth:`Format.write`."""
         with temporary_folder() as folder:
-            program = LiteRtProgram(model, with_novelty=config.novelty).eval()
+            program = LiteRtProgram(model, with_novelty=NOVELTY in metadata.outputs).eval()
             side = model.preprocess.crop_size
             given = {INPUT: torch.zeros(1, side, side, 3, dtype=torch.uint8)}
             torch.export.save(torch.export.export(program, (), given), folder / PROGRAM_FILE)
@@ -138,9 +130,7 @@ class LiteRtFormat(Format):
             if replaced is None:
                 return super().rewrite(model, metadata, config, path, calibration=calibration)  # type: ignore[return-value]
             data = replaced
-        for file in path.iterdir():
-            # Not overwritten: the folder is still open, and LiteRT has mapped its weights into memory.
-            file.unlink()
+        clear(path)
         (path / MODEL_FILE).write_bytes(data)
         write_texts(path, metadata)
         return LiteRtModel(path)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 import tempfile
 from pathlib import Path
 
 from resnet_cli.config.export import ExportConfig
-from resnet_cli.exported.metadata import ExportMetadata, FilePrecision
+from resnet_cli.exported.metadata import NOVELTY, ExportMetadata, FilePrecision
 from resnet_cli.exported.mnn import MODEL_FILE, MnnModel, load_mnn
 from resnet_cli.exporting.formats.base import Calibration, Format, write_texts
 from resnet_cli.exporting.formats.converter import run_converter
@@ -49,7 +48,7 @@ class MnnFormat(Format):
             SetupError: MNN cannot convert the graph.
         """
         made = take_pixels(
-            to_onnx(model, with_novelty=config.novelty, with_heat=False), model.preprocess, as_floats=True
+            to_onnx(model, with_novelty=NOVELTY in metadata.outputs, with_heat=False), model.preprocess, as_floats=True
         )
         with tempfile.TemporaryDirectory(dir=path) as folder:
             source = Path(folder, "model.onnx")
@@ -57,7 +56,7 @@ class MnnFormat(Format):
             files = ["--modelFile", source.name, "--MNNModel", MODEL_FILE]
             command = [sys.executable, "-c", _CONVERT, "-f", "ONNX", *files, *_OPTIONS[metadata.precision]]
             written = source.with_name(MODEL_FILE)
-            run_converter(command, written, name=f"MNN {importlib.metadata.version('mnn')}")
+            run_converter(command, written, name=f"MNN {load_mnn('--format mnn').version()}")
             written.rename(path / MODEL_FILE)
         write_texts(path, metadata)
         return MnnModel(path)

@@ -10,9 +10,9 @@ from resnet_cli.config.export import ExportConfig
 from resnet_cli.engines import int8
 from resnet_cli.engines.openvino_backbone import load_openvino
 from resnet_cli.errors import DiskError
-from resnet_cli.exported.metadata import IMAGES, ExportMetadata
+from resnet_cli.exported.metadata import IMAGES, NOVELTY, ExportMetadata
 from resnet_cli.exported.openvino import MODEL_FILE, OpenVinoModel
-from resnet_cli.exporting.formats.base import Calibration, Format, write_texts
+from resnet_cli.exporting.formats.base import Calibration, Format, clear, write_texts
 from resnet_cli.exporting.onnx_writer.file import finish, take_pixels, to_onnx
 from resnet_cli.exporting.onnx_writer.network import set_temperature
 from resnet_cli.model.model_file import Model
@@ -40,7 +40,9 @@ class OpenVinoFormat(Format):
     ) -> OpenVinoModel:
         """Converts the ONNX graph; see :meth:`Format.write`."""
         is_int8 = metadata.precision == "int8"
-        made = to_onnx(model, precision="int8" if is_int8 else "fp32", with_novelty=config.novelty, with_heat=False)
+        made = to_onnx(
+            model, precision="int8" if is_int8 else "fp32", with_novelty=NOVELTY in metadata.outputs, with_heat=False
+        )
         if is_int8:
             made = int8.quantise(made, calibration(), model.preprocess, images=IMAGES)
         self._made = take_pixels(made, model.preprocess)
@@ -52,9 +54,7 @@ class OpenVinoFormat(Format):
         """Converts the same network with another temperature and other metadata; see :meth:`Format.rewrite`."""
         assert self._made is not None
         set_temperature(self._made, model.temperature)
-        for file in path.iterdir():
-            # Not overwritten: the folder is still open, and OpenVINO has mapped its weights into memory.
-            file.unlink()
+        clear(path)
         return write_openvino(finish(self._made, metadata), path, metadata, half=metadata.precision == "fp16")
 
 

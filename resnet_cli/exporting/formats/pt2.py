@@ -13,7 +13,7 @@ import torch
 from torch.export import Dim
 
 from resnet_cli.config.export import ExportConfig
-from resnet_cli.exported.metadata import METADATA_FILE, ExportMetadata
+from resnet_cli.exported.metadata import METADATA_FILE, NOVELTY, ExportMetadata
 from resnet_cli.exported.pt2 import Pt2Model
 from resnet_cli.exporting.formats.base import Calibration, Format
 from resnet_cli.exporting.formats.torch_program import TorchProgram
@@ -39,7 +39,7 @@ class Pt2Format(Format):
         side = model.preprocess.crop_size
         takes_pixels = metadata.input_kind == "pixels"
         program = torch.export.export(
-            TorchProgram(model, takes=metadata.input_kind, with_novelty=config.novelty).eval(),
+            TorchProgram(model, takes=metadata.input_kind, with_novelty=NOVELTY in metadata.outputs).eval(),
             # A batch of two: from a batch of one, torch concludes that the batch size is always one.
             (torch.zeros(2, 3, side, side, dtype=torch.uint8 if takes_pixels else torch.float32),),
             dynamic_shapes={"images": {0: Dim.DYNAMIC}},

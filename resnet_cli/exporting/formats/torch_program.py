@@ -72,20 +72,23 @@ class TorchProgram(nn.Module):
         self._scales: Tensor | None
         self._known: Tensor | None
 
-    @property
-    def has_novelty(self) -> bool:
-        """Whether novelty is the second output."""
-        return self._known is not None
-
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Images -> probabilities [b x k] and, if training features are inside, novelty [b]."""
         features = self.backbone(images)
         probs = self._activation(self._head(features) / self.temperature)
+        novelty = self._novelty(features)
+        return (probs,) if novelty is None else (probs, novelty)
+
+    def _novelty(self, features: Tensor) -> Tensor | None:
+        """Features [b x 2048] -> novelty [b]; None without training features."""
         if self._known is None or self._scales is None:
-            return (probs,)
+            return None
         scaled = features / self._scales
         # `normalize` in operators that broadcast, without an expanded tensor.
         units = scaled / scaled.square().sum(dim=1, keepdim=True).sqrt().clamp_min(1e-12)
         cosines = nn.functional.linear(units, self._known.float())
-        nearest = cosines.topk(min(NUM_NEAREST, len(self._known)), dim=1).values
-        return probs, 1 - nearest.mean(dim=1)
+        return 1 - self._mean_of_largest(cosines, min(NUM_NEAREST, len(self._known)))
+
+    def _mean_of_largest(self, values: Tensor, num: int) -> Tensor:
+        """Mean of the ``num`` largest values of each row, [b x m] -> [b]."""
+        return values.topk(num, dim=1).values.mean(dim=1)
