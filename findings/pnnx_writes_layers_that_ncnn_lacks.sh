@@ -4,7 +4,7 @@
 # Seen: pnnx ends with exit code 0 and writes the operators as layers all the same: ArgMax, which ncnn's packages are built
 #   without, and Tensor.to, which is an operator of torch. ncnn then returns -1 from load_param; its Python package raises
 #   nothing, and the reason is on stderr alone.
-# Why a user of this field meets it: the number of the most probable class is a usual second output of a classifier, and the
+# Why a user of this field meets it: the number of the most probable class is a common second output of a classifier, and the
 #   folder looks complete.
 set -euo pipefail
 folder=$(mktemp -d)

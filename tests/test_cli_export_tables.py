@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from resnet_cli.cli.export_tables import benchmark_blocks, parity_tables
-from resnet_cli.commands.export import FormatComparison
+from resnet_cli.cli.export_tables import benchmark_blocks, parity_tables, result_block
+from resnet_cli.commands.export import ExportResult, FormatComparison
 from resnet_cli.evaluation.intervals import wilson
 from resnet_cli.exporting.benchmark import VARIANTS, FormatResult
 from resnet_cli.exporting.decisions import DECISIONS
@@ -103,3 +103,15 @@ def test_other_engines_have_a_row_each_with_their_version() -> None:
     (refused,) = (line for line in lines if line.lstrip().startswith("tract 0.23.9"))
     assert wrong.split()[-4:] == ["6.3e-01", "50.0", "%", "differs"] and "no answer" in refused
     assert "tract 0.23.9: operator Resize is not known" in drawn(found, verbose=True)
+
+
+def test_a_web_folder_is_shown_with_the_command_that_serves_its_page() -> None:
+    console = Console(width=80, file=io.StringIO())
+    for name in ("web", "onnx"):
+        result = ExportResult(None, Path(f"my {name}"), name, "fp32", 1, "a" * 64, "", parity(), 1.0)
+        console.print(result_block(result, width=80))
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert "python -m http.server --directory 'my web'" in shown
+    assert "serves the page" in shown
+    assert shown.count("http.server") == 1

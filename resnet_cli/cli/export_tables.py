@@ -30,7 +30,7 @@ def parity_tables(parity: Parity, *, verbose: bool = False) -> list[RenderableTy
 
     Args:
         parity: The comparison.
-        verbose: Whether every batch size and image size has a row, also if none of them differs.
+        verbose: Whether every batch size and image size has a row, even if none of them differs.
     """
     same = f">{parity.decisions.same}"
     groups = plain_table("File and model compared", "images", ">number", ">largest difference", same, "")
@@ -115,7 +115,10 @@ def result_block(result: ExportResult, *, width: int) -> RenderableType:
     if result.format != "pt2":
         command = f"resnet-cli predict photo.jpg --model {shlex.quote(path)}"
         what = "predicts without torch" if result.format == "onnx" else "predicts with it here"
-        blocks.append(files_block("Next", [(command, what)], width=width))
+        steps = [(command, what)]
+        if result.format == "web":
+            steps.insert(0, (f"python -m http.server --directory {shlex.quote(path)}", "serves the page"))
+        blocks.append(files_block("Next", steps, width=width))
     return Group(*blocks)
 
 

@@ -1,4 +1,4 @@
-"""Runs a file in one engine, as a process of its own: other programs meet a file in a process that has just started.
+"""Runs a file in one engine, as a process of its own: other programs open a file in a process that has just started.
 
     python -m resnet_cli.exporting.engine_process REQUEST ANSWER
 

@@ -37,7 +37,7 @@ class Check:
 class EngineCheck:
     """The file in another engine that is installed here, in a fresh process.
 
-    What it gives never rejects the file, which is right in its own runtime, but users of the engine have to know it.
+    What it gives never rejects the file, which is right in its own runtime, but users of the engine need to know it.
 
     Attributes:
         name: The engine.

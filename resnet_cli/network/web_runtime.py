@@ -55,7 +55,7 @@ def find_package(
     """Makes the package available, before anything is computed.
 
     Args:
-        given: The package as a file of the user's.
+        given: The package as a file that the user names.
         offline: Fail instead of downloading it.
         on_progress: Called with the bytes received so far and the total.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from resnet_cli.errors import DiskError, SetupError
 
-#: With less free space than this, a converter that fails is taken to have failed for want of space.
+#: With less free space than this, a converter that fails is assumed to have failed because the disk is full.
 _SCARCE_BYTES = 10_000_000
 
 

@@ -22,7 +22,7 @@ from resnet_cli.model.model_file import Model
 from resnet_cli.system.extras import optional_import
 from resnet_cli.system.muting import quiet
 
-#: How much the range of one more image counts: about the mean of the last 16.
+#: Weight of one more image in the moving average of ranges: about the mean over the last 16 images.
 _AVERAGING = 1 / 16
 
 

@@ -240,8 +240,8 @@ def _usage(exported: Exported) -> str:
     )
 
 
-#: Format -> the code that opens it; ``image``: an ONNX file that takes decoded images; ``folder``: formats whose
-#: programs are not written in Python.
+#: Format -> the code that opens it; ``image``: an ONNX file that takes decoded images; ``folder``: formats that are
+#: opened by resnet-cli here.
 _CODE = {
     "image": f"""\
 ```console
