@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.narrow_network import make_narrow
-from support.synthetic_models import PREPROCESS, images, telling_model
+from support.synthetic_models import PREPROCESS, images, labels_model, telling_model
 
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.errors import ModelError, SetupError
@@ -54,6 +54,20 @@ def test_every_precision_answers_as_the_model_does_and_prints_nothing(
     with pytest.raises(ModelError, match="ExecuTorch cannot read it"):
         open_exported(tmp_path)
     assert capfd.readouterr() == ("", "")
+
+
+def test_every_label_has_its_own_probability(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("executorch.exir", reason="executorch is not installed", exc_type=ImportError)
+    make_narrow(monkeypatch)
+    model, photos = labels_model(), images()
+    Job(model, ExportConfig(format="executorch")).write(tmp_path)
+    expected = TorchPredictor(model, REFERENCE).predict_images(photos)
+    opened = open_exported(tmp_path)
+    found = opened.predict_images(photos)
+    assert (opened.task, opened.thresholds) == ("multi-label", model.thresholds)
+    assert expected.novelty is not None and found.novelty is not None
+    assert np.abs(found.probs - expected.probs).max() <= 1e-5
+    assert np.abs(found.novelty - expected.novelty).max() <= 1e-3
 
 
 @pytest.mark.parametrize("versions", [{}, {"executorch": "1.5.1", "torch": "2.11.0"}, {"executorch": "1.3.0"}])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from support.narrow_network import make_narrow
-from support.synthetic_models import PREPROCESS, images, made_up_model, telling_model
+from support.synthetic_models import PREPROCESS, images, labels_model, made_up_model, telling_model
 from torch import nn
 
 from resnet_cli.config.export import ExportConfig
@@ -30,8 +30,7 @@ from resnet_cli.system.device import REFERENCE
 
 def test_its_program_answers_as_the_model_does(monkeypatch: pytest.MonkeyPatch) -> None:
     make_narrow(monkeypatch)
-    for hidden in ((), (16, 8)):
-        model = made_up_model(hidden)
+    for model in (made_up_model(), made_up_model((16, 8)), labels_model()):
         expected = TorchPredictor(model, REFERENCE).predict_images(images())
         program = LiteRtProgram(model, with_novelty=True).eval()
         squares = [torch.from_numpy(PREPROCESS(image).copy())[None] for image in images()]
