@@ -115,3 +115,10 @@ def test_a_web_folder_is_shown_with_the_command_that_serves_its_page() -> None:
     assert "python -m http.server --directory 'my web'" in shown
     assert "serves the page" in shown
     assert shown.count("http.server") == 1
+
+
+def test_a_file_that_its_own_runtime_did_not_compute_is_said_to_be_so() -> None:
+    found = dataclasses.replace(parity(), not_run="Core ML runs on macOS only", file_ms={})
+    text = " ".join(drawn(found).split())
+    assert "not run on this machine: Core ML runs on macOS only" in text and "time per image" not in text
+    assert found.to_dict()["not_run"] == "Core ML runs on macOS only" and parity().to_dict()["not_run"] is None

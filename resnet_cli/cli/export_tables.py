@@ -42,7 +42,8 @@ def parity_tables(parity: Parity, *, verbose: bool = False) -> list[RenderableTy
     if parity.max_novelty_difference is not None:
         verdict = Text("ok", style="green") if parity.is_novelty_close else _DIFFERS
         groups.add_row("novelty of all images", "", f"{parity.max_novelty_difference:.1e}", "", verdict)
-    about = f"{printable(parity.data)}; model in torch and file on this machine's CPU, preprocessing included"
+    where = parity.how() or "model in torch and file on this machine's CPU, preprocessing included"
+    about = f"{printable(parity.data)}; {where}"
     # A caption would be as narrow as the table; sentences without a style are wrapped between words.
     blocks: list[RenderableType] = [groups]
     if parity.engines:
@@ -112,7 +113,7 @@ def result_block(result: ExportResult, *, width: int) -> RenderableType:
     path = str(result.path)
     what = f"{size(result.num_bytes)}, SHA-256 {result.sha256[:16]}…"
     blocks = [files_block(f"Written in {result.seconds:.0f} s", [(path, what)], width=width)]
-    if result.format != "pt2":
+    if result.format != "pt2" and result.parity.not_run is None:
         command = f"resnet-cli predict photo.jpg --model {shlex.quote(path)}"
         what = "predicts without torch" if result.format == "onnx" else "predicts with it here"
         steps = [(command, what)]

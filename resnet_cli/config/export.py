@@ -29,6 +29,7 @@ FORMAT_OPTIONS: Mapping[str, frozenset[str]] = {
     "web": frozenset({"int8", "fp16", "novelty", "outputs", "web_runtime"}),
     "mnn": frozenset({"int8", "fp16", "novelty", "outputs"}),
     "executorch": frozenset({"int8", "novelty", "outputs"}),
+    "coreml": frozenset({"fp16", "novelty", "outputs"}),
 }
 #: Fields that have an effect only on some formats. ``overwrite`` belongs to files: a folder is never replaced.
 _SPECIAL = ("input", "int8", "fp16", "novelty", "outputs", "overwrite", "web_runtime")
@@ -70,7 +71,7 @@ class ExportConfig(OfflineConfig):
     """The options of ``export``, besides the model; field names are the flags' names."""
 
     format: Annotated[
-        Literal["onnx", "pt2", "safetensors", "openvino", "litert", "ncnn", "mnn", "executorch", "web"],
+        Literal["onnx", "pt2", "safetensors", "openvino", "litert", "ncnn", "mnn", "executorch", "coreml", "web"],
         BeforeValidator(_refuse_torchscript),
         Flag(
             "Which file to write. onnx runs without torch, in many engines; pt2 is for torch.export. The others are "

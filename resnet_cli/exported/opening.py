@@ -19,6 +19,7 @@ _FOLDERS: Mapping[str, tuple[str, str]] = {
     "ncnn": ("model.ncnn.param", "ncnn:NcnnModel"),
     "mnn": ("model.mnn", "mnn:MnnModel"),
     "executorch": ("model.pte", "executorch:ExecuTorchModel"),
+    "coreml": ("model.mlpackage", "coreml:CoreMlModel"),
     "litert": ("model.tflite", "litert:LiteRtModel"),
     "web": ("network.onnx", "web:WebModel"),
     "timm": ("model.safetensors", "timm:TimmModel"),

@@ -104,6 +104,9 @@ def benchmark(
                 path.mkdir()
             try:
                 job.check()
+                if job.not_run is not None:
+                    rows.append(FormatResult(name, note=f"not run on this machine: {job.not_run}"))
+                    continue
                 runtime = job.write(path, on_work)
                 parity = check(
                     job,

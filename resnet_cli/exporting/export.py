@@ -65,6 +65,11 @@ class Job:
         """Whether the format is a folder rather than a file."""
         return self._format.is_folder
 
+    @property
+    def not_run(self) -> str | None:
+        """Why this machine cannot run the file in its own runtime; None if it can."""
+        return self._format.cannot_run_here()
+
     def check(self) -> None:
         """Refuses what the format cannot hold, before anything is computed.
 
@@ -238,6 +243,15 @@ def check(
         data=images.description,
         on_status=on_status,
     )
+    is_refitted = job.metadata.temperature != before.temperature
+    parity = dataclasses.replace(
+        parity,
+        temperatures=(before.temperature, job.metadata.temperature) if is_refitted else None,
+        caveat=precision_conflict(model.provenance, "fp32"),
+    )
+    if job.not_run is not None:
+        # The times would be those of what computed the file instead.
+        return dataclasses.replace(parity, not_run=job.not_run, file_ms={})
     on_status("asking a fresh process")
     rows = fresh_answers.choose(len(images.items))
     chosen = [images.items[row].open(model.preprocess.bit_depth) for row in rows]
@@ -251,14 +265,7 @@ def check(
         engines = fresh_answers.other_engines(
             path, job.metadata, chosen, own=own, expected=expected.probs[rows], decisions=decisions
         )
-    is_refitted = job.metadata.temperature != before.temperature
-    return dataclasses.replace(
-        parity,
-        checks=(*parity.checks, first),
-        engines=engines,
-        temperatures=(before.temperature, job.metadata.temperature) if is_refitted else None,
-        caveat=precision_conflict(model.provenance, "fp32"),
-    )
+    return dataclasses.replace(parity, checks=(*parity.checks, first), engines=engines)
 
 
 def _reports(work: Work, on_work: OnWork | None) -> Progress | None:

@@ -110,6 +110,7 @@ class Parity:
         temperatures: That of the model, and that of the file if it was fitted again for its precision.
         engines: What other engines that are installed here give for the file.
         caveat: A sentence if the model's own metrics were computed in another precision than the check.
+        not_run: Why the file was not run in its own runtime, but computed by something else; None if it was.
     """
 
     data: str
@@ -129,11 +130,18 @@ class Parity:
     temperatures: tuple[float, float] | None = None
     engines: tuple[EngineCheck, ...] = ()
     caveat: str | None = None
+    not_run: str | None = None
 
     @property
     def max_difference(self) -> float:
         """Largest difference of a probability over all groups of images."""
         return max(check.max_difference for check in self.checks)
+
+    def how(self) -> str | None:
+        """A sentence on what computed the file, if its own runtime did not."""
+        if self.not_run is None:
+            return None
+        return f"not run on this machine: {self.not_run}; torch computed the file's operators and weights instead"
 
     @property
     def drop(self) -> float:
@@ -213,6 +221,7 @@ class Parity:
             "differences": [dataclasses.asdict(difference) for difference in self.differences],
             "model_ms": {str(size): ms for size, ms in self.model_ms.items()},
             "file_ms": {str(size): ms for size, ms in self.file_ms.items()},
+            "not_run": self.not_run,
             "engines": [dataclasses.asdict(engine) for engine in self.engines],
         }
 

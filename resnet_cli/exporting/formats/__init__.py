@@ -17,6 +17,7 @@ FORMATS: Mapping[str, str] = {
     "ncnn": "ncnn:NcnnFormat",
     "mnn": "mnn:MnnFormat",
     "executorch": "executorch:ExecuTorchFormat",
+    "coreml": "coreml:CoreMlFormat",
     "web": "web:WebFormat",
 }
 

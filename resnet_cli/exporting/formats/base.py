@@ -50,6 +50,13 @@ class Format(abc.ABC):
                 extra, or the versions that work.
         """
 
+    def cannot_run_here(self) -> str | None:
+        """Why no runtime of the format runs on this machine; None if one does.
+
+        What :meth:`write` opens then computes the same operators and weights with something else.
+        """
+        return None
+
     @abc.abstractmethod
     def write(
         self, model: Model, metadata: ExportMetadata, config: ExportConfig, path: Path, *, calibration: Calibration
