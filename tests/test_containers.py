@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 from support.narrow_network import make_narrow
-from support.running import NARROW, run_cli
+from support.running import ASKED_HERE, NARROW, run_cli
 
 import resnet_cli
 
@@ -30,6 +30,7 @@ PROGRAM = f"""
 import json, sys
 sys.path.insert(0, {str(ROOT)!r})
 {NARROW}
+{ASKED_HERE}
 from resnet_cli.cli import main
 
 if __name__ == "__main__":

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 from support.live_server import post, serving
-from support.running import COMMAND, NARROW, TINY_FLAGS, Trained
+from support.running import ASKED_HERE, COMMAND, NARROW, TINY_FLAGS, Trained
 from support.system_calls import calls, contacts, created, require_strace, watched
 from test_system_no_telemetry import plain_environment
 
 pytest_plugins = ["support.exported_model", "support.small_runs"]
 
 #: Runs commands one after the other, and prints the exit code and errors of each.
-COMMANDS_IN_TURN = f"""{NARROW}
+COMMANDS_IN_TURN = f"""{NARROW}{ASKED_HERE}
 import json
 from support.running import run_cli
 for words in json.loads(sys.argv[1]):

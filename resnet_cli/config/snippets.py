@@ -10,13 +10,14 @@ from resnet_cli.config.base import Rule
 Language: TypeAlias = Literal["python", "js", "kotlin", "swift", "cpp", "rust", "java", "csharp"]
 #: The value of ``--format`` -> the languages of its programs; ``tensor`` stands for ONNX files with ``--input tensor``.
 SNIPPETS: Mapping[str, tuple[Language, ...]] = {
-    "onnx": ("python", "js", "kotlin", "cpp", "java", "csharp"),
+    "onnx": ("python", "js", "kotlin", "swift", "cpp", "java", "csharp"),
     "tensor": ("python", "rust"),
     "pt2": ("python",),
     "safetensors": ("python",),
     "openvino": ("python", "cpp"),
     "executorch": ("python", "kotlin"),
     "litert": ("python", "kotlin"),
+    "coreml": ("swift",),
     "ncnn": ("python", "cpp"),
     "mnn": ("python", "cpp"),
 }

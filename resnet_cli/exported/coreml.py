@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from resnet_cli.errors import ModelError, SetupError, missing_extra
+from resnet_cli.errors import ModelError, SetupError
 from resnet_cli.exported.base import ExportedModel
 from resnet_cli.exported.metadata import NOVELTY, PROBS, ExportMetadata
 from resnet_cli.images import Pixels
+from resnet_cli.installation import install_command
 from resnet_cli.model.output import ModelOutput
-from resnet_cli.system.quiet import quiet
-from resnet_cli.system.versions import require_version
+from resnet_cli.system.extras import optional_import, require_version
+from resnet_cli.system.muting import quiet
 
 MODEL_FILE = "model.mlpackage"
 #: Names of the input, and of the output that Core ML adds to a classifier: the most probable class.
@@ -80,11 +81,10 @@ def load_tools(purpose: str) -> Any:
     Raises:
         SetupError: It is not installed, or in a version that was not tested.
     """
-    try:
+    hint = install_command("coreml")
+    with optional_import("coremltools", name="coremltools", purpose=purpose, hint=hint):
         with quiet(), contextlib.redirect_stderr(io.StringIO()):
             import coremltools
-    except ImportError as error:
-        raise missing_extra(f"{purpose} needs coremltools, which is not installed", "coreml") from error
     require_version("coremltools", "9.0", "10.0", purpose=purpose, extra="coreml")
     return coremltools
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from support.running import NARROW, command_environment
+from support.running import ASKED_HERE, NARROW, command_environment
 
-_SERVER = f"""{NARROW}
+_SERVER = f"""{NARROW}{ASKED_HERE}
 import importlib, json, os, signal
 import onnxruntime, sklearn.datasets, sklearn.metrics, torch, torch._dynamo
 from resnet_cli.cli import main

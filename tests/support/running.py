@@ -51,6 +51,12 @@ from support import narrow_network
 from resnet_cli.model import network as model
 model._stage = narrow_network.stage
 """
+#: A further start of such a program: an exported file is opened again in it, since a fresh process is not narrow.
+ASKED_HERE = """
+from resnet_cli.exporting import fresh_answers
+from support.short_parity import ask_here
+fresh_answers.ask = ask_here
+"""
 #: A program that runs the command and then says, in the last line of stderr, its exit code and what was imported.
 IMPORTED = """
 import json, sys

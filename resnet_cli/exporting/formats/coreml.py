@@ -24,7 +24,7 @@ from resnet_cli.exporting.formats.coreml_program import CoreMlProgram
 from resnet_cli.exporting.formats.torch_program import TorchProgram
 from resnet_cli.installation import install_command
 from resnet_cli.model.model_file import Model
-from resnet_cli.system.quiet import quiet
+from resnet_cli.system.muting import quiet
 
 _SPECIFICATION = Path("Data/com.apple.CoreML/model.mlmodel")
 _WEIGHTS = Path("Data/com.apple.CoreML/weights/weight.bin")
@@ -55,7 +55,7 @@ class CoreMlFormat(Format):
         self, model: Model, metadata: ExportMetadata, config: ExportConfig, path: Path, *, calibration: Calibration
     ) -> ExportedModel:
         """Converts the model, and opens it with Core ML or, where that does not run, computes its program in torch."""
-        program = TorchProgram(model, takes="pixels", with_novelty=config.novelty).eval()
+        program = TorchProgram(model, takes="pixels", with_novelty=NOVELTY in metadata.outputs).eval()
         try:
             # It prints progress bars.
             with quiet(), contextlib.redirect_stderr(io.StringIO()), torch.no_grad():

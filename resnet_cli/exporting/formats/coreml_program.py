@@ -19,7 +19,7 @@ from resnet_cli.exported.coreml import IMAGE, LABEL, check_description, load_too
 from resnet_cli.exported.metadata import NOVELTY, PROBS, ExportMetadata
 from resnet_cli.images import Pixels
 from resnet_cli.model.output import ModelOutput
-from resnet_cli.system.quiet import quiet
+from resnet_cli.system.muting import quiet
 
 #: The inputs of an operator by name: tensors, and constants as Python values.
 _Inputs: TypeAlias = Mapping[str, Any]
