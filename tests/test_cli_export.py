@@ -179,7 +179,7 @@ def test_without_a_run_images_must_be_named(full_run: Trained) -> None:
     ("flags", "reason"),
     [
         (["--format", "torchscript"], "torch has deprecated it"),
-        (["--format", "coreml"], "--format coreml"),
+        (["--format", "tensorrt"], "--format tensorrt"),
         (["--int8", "--fp16"], "choose one"),
         (["--format", "pt2", "--int8"], "--int8 has no effect on --format pt2"),
         (["--format", "openvino", "--input", "tensor"], "--input tensor has no effect on --format openvino"),

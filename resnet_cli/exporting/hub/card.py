@@ -163,8 +163,7 @@ def _this_file(exported: Exported) -> str:
         ("Format", f"{exported.format}, weights in {metadata.precision}"),
         ("SHA-256" if len(exported.files) == 1 else f"SHA-256 of {code(exported.files[-1])}", code(exported.sha256)),
         ("SHA-256 of the exported model", code(metadata.source_sha256 or "none: the model was not in a file")),
-        ("Checked on", code(parity.data)),
-        *(("How", how) for how in (parity.how(),) if how),
+        ("Checked on", "; ".join(text for text in (code(parity.data), parity.how()) if text)),
         (wording.same, percent(parity.checks[0].agreement)),
         ("Largest difference of a probability", f"{parity.max_difference:.1e}"),
         (f"{wording.score} of the model (95 % interval)", _share(*parity.model_accuracy)),
@@ -236,12 +235,10 @@ def _usage(exported: Exported) -> str:
     if metadata.input_kind == "float_pixels":
         dtype = "float32 from 0 to 255,"
     given = f"{name}{dtype} [{shape}] in RGB" if kind != "coreml" else f"`image`: RGB, {side} x {side} pixels"
-    found = f"`{PROBS}`" + (
-        " by class" if (kind, metadata.task) == ("coreml", "single-label") else f" [b x {num_classes}]"
-    )
+    shape = "by class" if (kind, metadata.task) == ("coreml", "single-label") else f"[b x {num_classes}]"
     return (
         f"{text}\n\nThe input is {given}, resized{done} as described by "
-        f"`preprocess` in `config.json`. The output is {found}, {wording.output}."
+        f"`preprocess` in `config.json`. The output is `{PROBS}` {shape}, {wording.output}."
     )
 
 
