@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resnet_cli.data import reading
+from resnet_cli.data import prefetch, reading
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.prefetch import decode_ahead
 from resnet_cli.data.reading import LoadedItem, Readers, load, map_reading
@@ -102,16 +102,22 @@ def test_fast_files_are_read_by_the_threads_that_decode_them(
 ) -> None:
     # Beside other work, even these files are slow.
     monkeypatch.setattr(reading, "SLOW_READ_S", 60.0)
-    seen: set[str] = set()
+    read_by: list[str] = []
+
+    def load_here(item: Item) -> tuple[Item, int]:
+        read_by.append(threading.current_thread().name)
+        return load(item)
+
+    monkeypatch.setattr(prefetch, "load", load_here)
 
     def transform(item: Item) -> None:
-        seen.update(read_threads())
         time.sleep(0.004)
         item.content_hash()
 
     groups = list(decode_ahead(photos[:40], transform, batch_size=8, num_workers=2))
     assert len(groups) == 5
-    assert {name.partition("_")[0] for name in seen} == {"decode"}
+    assert len(read_by) == 40
+    assert {name.partition("_")[0] for name in read_by} == {"decode"}
 
 
 def test_files_in_memory_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
