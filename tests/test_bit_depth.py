@@ -25,7 +25,7 @@ from resnet_cli.data.inspection.scan import scan
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import ConfigError, DataError
 from resnet_cli.evaluation.evaluate import evaluate_predictor
-from resnet_cli.exporting.hub import card
+from resnet_cli.exporting.hub import usage
 from resnet_cli.model.weights import load_model
 from resnet_cli.prediction import predict
 from resnet_cli.predictor import open_predictor
@@ -229,7 +229,7 @@ def test_a_card_tells_other_programs_how_to_scale_sixteen_bit_images(
     values: Any = {"preprocess": preprocess, "classes": CLASSES, "input_kind": "tensor", "most_novel": None}
     metadata = SimpleNamespace(task="single-label", **values)
     exported: Any = SimpleNamespace(metadata=metadata, format="onnx", repo="me/model", files=["model.onnx"])
-    text = card._how_to_use(exported)
+    text = usage.how_to_use(exported)
     assert ("16-bit images" in text) is (bit_depth is not None)
     assert bit_depth is None or (f"use {bit_depth} bits" in text and f"divide their values by {divisor} " in text)
 

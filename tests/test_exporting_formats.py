@@ -18,7 +18,8 @@ from resnet_cli.exported.metadata import METADATA_FILE, ExportMetadata
 from resnet_cli.exporting.decisions import DECISIONS
 from resnet_cli.exporting.formats import FORMATS, open_format
 from resnet_cli.exporting.formats.base import labels_text
-from resnet_cli.exporting.hub.card import Exported, hub_card
+from resnet_cli.exporting.hub.card import hub_card
+from resnet_cli.exporting.hub.exported_file import Exported
 from resnet_cli.exporting.parity_result import Check, EngineCheck, Parity
 from resnet_cli.preprocess import Preprocess
 

@@ -23,7 +23,8 @@ from resnet_cli.exported.onnx import OnnxModel
 from resnet_cli.exporting.decisions import MultiLabelDecisions, fit_thresholds
 from resnet_cli.exporting.export import Job, measured
 from resnet_cli.exporting.formats.timm import timm_config
-from resnet_cli.exporting.hub.card import Exported, hub_card, hub_config
+from resnet_cli.exporting.hub.card import hub_card, hub_config
+from resnet_cli.exporting.hub.exported_file import Exported
 from resnet_cli.exporting.parity import compare
 from resnet_cli.exporting.parity_result import Parity
 from resnet_cli.exporting.verification_data import spread

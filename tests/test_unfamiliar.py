@@ -23,7 +23,8 @@ from resnet_cli.config.export import ExportConfig
 from resnet_cli.data.dataset import Item
 from resnet_cli.evaluation.evaluate import evaluate_predictor
 from resnet_cli.exporting.export import Job
-from resnet_cli.exporting.hub.card import Exported, _how_to_use
+from resnet_cli.exporting.hub.exported_file import Exported
+from resnet_cli.exporting.hub.usage import how_to_use
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.reliability import UNLIKE, is_unfamiliar
 from resnet_cli.predictor import TorchPredictor, open_predictor
@@ -203,7 +204,7 @@ def test_the_card_of_an_upload_says_how_to_tell(folder: Path, model: Model) -> N
     def told(kind: str, *, novelty: bool) -> str:
         metadata = Job(model, ExportConfig(format="onnx", novelty=novelty)).metadata
         about = {"repo": "me/it", "files": ("model",), "num_bytes": 1, "sha256": "", "license": None, "parity": None}
-        return _how_to_use(Exported(format=kind, metadata=metadata, **about))  # type: ignore[arg-type]
+        return how_to_use(Exported(format=kind, metadata=metadata, **about))  # type: ignore[arg-type]
 
     assert f"`novelty` [b] says how unlike the training images an image is. Above {model.reliability.most_novel!r}" in (
         told("onnx", novelty=True)

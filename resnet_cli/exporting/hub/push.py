@@ -15,8 +15,9 @@ from resnet_cli.config.base import flag_name
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.errors import ConfigError, Interrupted, NetworkError
 from resnet_cli.exported.metadata import ExportMetadata
-from resnet_cli.exporting.hub.card import Exported, hub_card, hub_config, read_card
+from resnet_cli.exporting.hub.card import hub_card, hub_config, read_card
 from resnet_cli.exporting.hub.destination import TOKEN, TOKENS_PAGE, Destination
+from resnet_cli.exporting.hub.exported_file import Exported
 from resnet_cli.exporting.parity_result import Parity
 from resnet_cli.model.model_file import Model
 from resnet_cli.network import hub
