@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -73,6 +74,18 @@ def isolated_environment(monkeypatch: pytest.MonkeyPatch, homes: Iterator[Path])
     monkeypatch.setattr("resnet_cli.system.caches._has_warned", False)
     for name in ("RESNET_CLI_MIRROR", "FORCE_COLOR", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def new_threads() -> Callable[..., list[str]]:
+    """``new_threads(prefix="")``: the running threads that are of this test alone; others may still be ending."""
+    before = set(threading.enumerate())
+
+    def names(prefix: str = "") -> list[str]:
+        found = [thread.name for thread in threading.enumerate() if thread not in before]
+        return [name for name in found if name.startswith(prefix)]
+
+    return names
 
 
 @pytest.fixture

@@ -128,12 +128,12 @@ def test_a_terminated_process_says_how_to_go_on(here: Path) -> None:
     command, environment = mean_colours("predict", "--files-from", "-", "--output", "a.jsonl")
     process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdin
-    process.stdin.write(b"in/red.png\n" * 40)
-    process.stdin.flush()
     until = time.monotonic() + 60
-    while not Path("a.jsonl").exists() and time.monotonic() < until:
-        time.sleep(0.01)
-    time.sleep(1)
+    while (not Path("a.jsonl").exists() or not Path("a.jsonl").stat().st_size) and time.monotonic() < until:
+        # Rows are written to the disk as further ones come.
+        process.stdin.write(b"in/red.png\n" * 4)
+        process.stdin.flush()
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors

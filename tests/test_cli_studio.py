@@ -4,7 +4,6 @@ import io
 import os
 import shutil
 import signal
-import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from support.live_server import png
+from support.live_server import Server, ask, png
 from support.running import spawn
 
 pytest.importorskip("starlette", reason="the server is not installed: pip install '.[serve]'")
@@ -215,7 +214,8 @@ def test_the_command_shows_the_address_with_a_token_and_ends_with_ctrl_c(tmp_pat
         assert process.stdout and process.stderr
         address, _, token = process.stdout.readline().strip().partition("/#token=")
         assert address.startswith("http://127.0.0.1:") and len(token) >= 32
-        time.sleep(0.2)
+        # Before it answers, an interrupt would end the start.
+        assert ask(Server(process, int(address.rpartition(":")[2])), "GET", "/").status == 200
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and "everything is kept in" in errors and "Traceback" not in errors

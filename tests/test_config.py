@@ -149,18 +149,18 @@ BILLION_LAUGHS = "a: &a [x, x]\n" + "".join(
 )
 def test_a_bomb_is_refused_quickly(file: Path, text: str, reason: str) -> None:
     file.write_text(text)
-    start = time.process_time()
+    start = time.thread_time()
     with pytest.raises(ConfigError, match=reason):
         read_yaml(file)
-    assert time.process_time() - start < 5
+    assert time.thread_time() - start < 5
 
 
 @pytest.mark.parametrize("text", ["".join(f"{i:x}: \n" for i in range(8_000)), "a: " + ":".join(["59"] * 20_000)])
 def test_the_largest_pages_are_read_quickly(file: Path, text: str) -> None:
     file.write_text(text)
-    start = time.process_time()
+    start = time.thread_time()
     assert read_yaml(file)
-    assert time.process_time() - start < 5
+    assert time.thread_time() - start < 5
 
 
 YAML_PIECES = st.sampled_from([*":-?[]{},&*!|>'\"%@`#~ \n\t", ": ", "- ", "<<", "!!", "a", "1", ".", "e", "\0", "é"])
@@ -172,14 +172,14 @@ def test_any_text_is_a_mapping_or_a_config_error_within_a_second(
 ) -> None:
     file = tmp_path_factory.getbasetemp() / "any.yaml"
     file.write_text(text, encoding="utf-8", errors="surrogatepass", newline="")
-    start = time.process_time()
+    start = time.thread_time()
     try:
         values = read_yaml(file)
     except ConfigError as error:
         assert str(file) in error.message
     else:
         assert isinstance(values, dict) and all(isinstance(key, str) for key in values)
-    assert time.process_time() - start < 1
+    assert time.thread_time() - start < 1
 
 
 @pytest.mark.parametrize("field", ["lr", "head_lr", "val_fraction"])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -19,10 +18,6 @@ from resnet_cli.images import Pixels
 
 def image(value: int) -> Pixels:
     return np.full((2, 3, 3), value % 256, dtype=np.uint8)
-
-
-def decode_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith(("decode", "scan"))]
 
 
 @given(count=st.integers(0, 40), batch_size=st.integers(1, 9), broken=st.sets(st.integers(0, 39)))
@@ -74,7 +69,7 @@ def test_only_a_few_batches_are_taken_ahead() -> None:
     assert most_ahead <= PREFETCH_BATCHES * batch_size
 
 
-def test_an_error_that_is_not_about_an_image_is_raised_where_it_belongs() -> None:
+def test_an_error_that_is_not_about_an_image_is_raised_where_it_belongs(new_threads: Callable[..., list[str]]) -> None:
     def transform(item: int) -> Pixels:
         if item == 7:
             raise ZeroDivisionError("a bug")
@@ -84,10 +79,10 @@ def test_an_error_that_is_not_about_an_image_is_raised_where_it_belongs() -> Non
     assert [next(batches).items[0], next(batches).items[0]] == [0, 3]
     with pytest.raises(ZeroDivisionError, match="a bug"):
         next(batches)
-    assert decode_threads() == []
+    assert new_threads("decode") == []
 
 
-def test_an_abandoned_iterator_stops_its_threads() -> None:
+def test_an_abandoned_iterator_stops_its_threads(new_threads: Callable[..., list[str]]) -> None:
     decoded: list[int] = []
 
     def transform(item: int) -> Pixels:
@@ -98,7 +93,7 @@ def test_an_abandoned_iterator_stops_its_threads() -> None:
     batches = load_batches(range(1000), transform, batch_size=20)
     next(batches)
     batches.close()  # type: ignore[attr-defined]
-    assert decode_threads() == []
+    assert new_threads("decode") == []
     count = len(decoded)
     time.sleep(0.05)
     assert len(decoded) == count < 100

@@ -138,11 +138,11 @@ def test_long_rows_of_numbers_before_a_text_are_told_from_boxes_at_once(tmp_path
     put_images(tmp_path, PLAIN)
     for name in PLAIN:
         written(tmp_path / f"{Path(name).stem}.txt", f"1 {'123456789012 ' * 300}and a text\n")
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(DataError) as caught:
         opened(tmp_path)
     assert "YOLO" not in caught.value.message
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20
 
 
 def test_a_line_of_blanks_in_a_list_of_classes_is_passed_over_at_once(tmp_path: Path) -> None:
@@ -150,6 +150,6 @@ def test_a_line_of_blanks_in_a_list_of_classes_is_passed_over_at_once(tmp_path: 
     rows = "".join(f"{name},{number % 2}\n" for number, name in enumerate(PLAIN))
     written(tmp_path / "labels.csv", f"image,label\n{rows}")
     written(tmp_path / "classes.txt", f"a{' ' * 300_000}b\n")
-    started = time.perf_counter()
+    started = time.process_time()
     assert opened(tmp_path).classes == ("0", "1")
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20

@@ -271,10 +271,10 @@ def test_a_bomb_is_refused_before_it_is_decoded(side: int, monkeypatch: pytest.M
     data = png_of_declared_size(side, side)
     assert len(data) < 1000 and side**2 > MAX_PIXELS
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("it was decoded"))
-    start = time.monotonic()
+    start = time.thread_time()
     with pytest.raises(ImageError, match=r"pixels.*limit of 50,000,000"):
         decode(data, "x")
-    assert time.monotonic() - start < 1
+    assert time.thread_time() - start < 1
 
 
 def test_the_limit_is_the_callers_and_counts_pixels() -> None:

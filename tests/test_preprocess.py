@@ -148,9 +148,9 @@ def test_a_square_without_margin_is_the_same_whatever_the_fit(fit: Fit) -> None:
 def test_a_panorama_is_as_cheap_as_any_other_image(size: tuple[int, int], fit: Fit) -> None:
     """Resized as a whole, its shorter side to 256, it would fill 262 GB; squashed in one go, 900 MB on the way."""
     image = blobs(*size)
-    start = time.process_time()
+    start = time.thread_time()
     assert PRESET.with_fit(fit)(image).shape == (224, 224, 3)
-    assert time.process_time() - start < 0.5
+    assert time.thread_time() - start < 0.5
 
 
 @pytest.mark.parametrize("size", [(40, 4000), (4000, 40)], ids=str)

@@ -127,7 +127,7 @@ def stall(handler: Handler) -> None:
     """Sends 60 % and then nothing, with the connection open."""
     cut(handler)
     handler.wfile.flush()
-    handler.server.released.wait(3)
+    handler.server.released.wait(60)
 
 
 def trickle(handler: Handler) -> None:

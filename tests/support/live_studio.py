@@ -74,11 +74,11 @@ class LiveStudio(NamedTuple):
 
     def wait(self) -> dict[str, Any]:
         """The current command once it is over."""
-        for _ in range(1200):
-            if (job := self.job())["state"] not in {"running", "stopping"}:
-                return job
+        until = time.monotonic() + 300
+        while (job := self.job())["state"] in {"running", "stopping"}:
+            assert time.monotonic() < until, f"it does not end: {job}"
             time.sleep(0.05)
-        raise AssertionError(f"it does not end: {job}")
+        return job
 
 
 @contextlib.contextmanager
