@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from resnet_cli.config.export import FORMAT_OPTIONS, ExportConfig
-from resnet_cli.errors import ConfigError
+from resnet_cli.errors import ConfigError, ModelError
 from resnet_cli.evaluation.intervals import wilson
 from resnet_cli.exported import opening
 from resnet_cli.exported.base import ExportedModel
@@ -150,3 +150,20 @@ def test_probabilities_are_always_among_the_outputs(outputs: str, wanted: set[st
 def test_outputs_that_contradict_another_option_are_refused(given: dict[str, object], message: str) -> None:
     with pytest.raises((ConfigError, ValueError), match=message):
         ExportConfig.model_validate(given)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "cannot be read: it is not JSON"),
+        ("[]", "not the metadata of an exported model"),
+        ('{"schema_version": "1"}', "damaged metadata: 'classes' is missing"),
+        ('{"schema_version": "9"}', "its schema version is 9, and this program reads 1 and 2"),
+    ],
+)
+def test_a_damaged_folder_is_named_with_the_command_that_makes_another(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / METADATA_FILE).write_text(text)
+    with pytest.raises(ModelError) as caught:
+        opening.open_exported(tmp_path)
+    assert caught.value.message.startswith(str(tmp_path)) and reason in caught.value.message
+    assert str(caught.value.hint).endswith("export the model again: resnet-cli export RUN")

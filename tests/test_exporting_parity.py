@@ -195,3 +195,19 @@ def test_int8_may_not_change_probabilities_by_more_than_it_is_allowed() -> None:
 def test_half_precision_may_differ_by_what_rounding_explains() -> None:
     assert compared(lambda probs, images: probs + np.float32(0.004), precision="fp16").passed
     assert not compared(lambda probs, images: probs + np.float32(0.006), precision="fp16").passed
+
+
+@pytest.mark.parametrize(
+    ("what", "allowed", "hint"),
+    [
+        ("onnx", 1.0, "please report a bug"),
+        ("onnx fp16", 1.0, "export without --fp16; if that fails too, please report a bug"),
+        ("onnx fp16", 0.001, "allow more with --max-shift, or export without --fp16"),
+    ],
+)
+def test_the_hint_names_only_options_that_were_given_or_have_an_effect(what: str, allowed: float, hint: str) -> None:
+    by = 0.02 if allowed == 1 else 0.004
+    found = compared(lambda probs, images: probs + np.float32(by), precision="fp16", max_shift=allowed)
+    with pytest.raises(VerificationError) as caught:
+        found.require(what)
+    assert caught.value.hint == hint

@@ -88,7 +88,8 @@ def run_finetune(request: FinetuneRequest, *, on_event: OnEvent = ignore) -> Dry
     num_started, devices, out = launch.num_started(), request.flags.get("devices"), request.flags.get("out")
     if num_started and devices:
         raise ConfigError(
-            f"--devices {devices} has no effect under torchrun, which has started {num_started} processes"
+            f"--devices {devices} has no effect under torchrun, which has started {num_started} processes",
+            hint="remove it",
         )
     if launch.is_restarted(out):
         request = dataclasses.replace(request, data=str(out), flags={}, config_file=None, resume=True)

@@ -196,7 +196,7 @@ def study_labels(
     items = [item for item in dataset.items if split in {None, "all", item.split}]
     others = [item for item in dataset.items if split not in {None, "all", item.split}]
     if not items:
-        raise DataError(f"--split {split}: {dataset.name} has no such images", hint="or use --split all")
+        raise DataError(f"--split {split}: {dataset.name} has no such images", hint="use --split all")
     (features, targets), note = _features(model, dataset, items, compute, offline=offline, on_event=on_event)
     kind = _AUDITS[dataset.task]
     audit = kind.audit(

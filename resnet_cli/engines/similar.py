@@ -111,7 +111,7 @@ def find_similar(
                         _keep(heap, (float(cosines[row, column]), -(num + column), good[column]), topk)
         num += len(good)
     if not num:
-        raise DataError("--among: no image there can be read", hint="name a folder of images")
+        raise DataError("no image of --among can be read", hint="name a folder of images: --among FOLDER")
     ranked = [
         (Match(query.name, rank, item.name, similarity), item)
         for query, heap in zip(queries, best, strict=True)

@@ -21,6 +21,8 @@ from resnet_cli.task import TaskName
 SCHEMA_VERSIONS: Mapping[TaskName, str] = {"single-label": "1", "multi-label": "2"}
 #: The texts, as a JSON file beside the files of a folder and inside a ``.pt2``.
 METADATA_FILE = "resnet_cli.json"
+#: What helps if a file is damaged.
+EXPORT_AGAIN = "export the model again: resnet-cli export RUN"
 #: Names of the graph's inputs and outputs; they are in existing files.
 RAW_IMAGES, PIXELS, IMAGES, PROBS, NOVELTY, HEATMAP = "pictures", "pixels", "images", "probs", "novelty", "heat"
 #: The outputs in the order in which files have them; a file computes the first, and may compute the others.
@@ -120,9 +122,9 @@ class ExportMetadata:
         task = next((task for task, known in SCHEMA_VERSIONS.items() if known == version), None)
         if task is None:
             raise ModelError(
-                f"{path}: schema version {str(version)[:20]}, this program reads "
+                f"{path}: its schema version is {str(version)[:20]}, and this program reads "
                 f"{' and '.join(SCHEMA_VERSIONS.values())}",
-                hint="update one",
+                hint=f"update resnet-cli, or {EXPORT_AGAIN}",
             )
         try:
             made = cls(
@@ -141,7 +143,8 @@ class ExportMetadata:
                 **_of_labels(texts, task),
             )
         except (KeyError, ValueError, TypeError, RecursionError) as error:
-            raise ModelError(f"{path}: damaged metadata: {type(error).__name__} {str(error)[:80]}") from error
+            what = f"{error} is missing" if isinstance(error, KeyError) else str(error)[:80]
+            raise ModelError(f"{path}: damaged metadata: {what}") from error
         if not made._is_valid():
             raise ModelError(f"{path}: damaged metadata: impossible values")
         return made
@@ -157,9 +160,10 @@ class ExportMetadata:
         try:
             texts = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
-            raise ModelError(f"{path}: cannot be read: {type(error).__name__}") from error
+            reason = (error.strerror or error) if isinstance(error, OSError) else "it is not JSON"
+            raise ModelError(f"{path}: cannot be read: {reason}") from error
         if not isinstance(texts, dict):
-            raise ModelError(f"{path}: not what this program writes")
+            raise ModelError(f"{path}: not the metadata of an exported model")
         return cls.from_texts(texts, str(folder))
 
     def write(self, folder: Path) -> None:
@@ -189,7 +193,7 @@ def _of_labels(texts: Mapping[str, str], task: TaskName) -> dict[str, Any]:
     values |= {name: json.loads(texts[name]) for name in ("thresholds", "scaling")}
     for name, is_sound in label_metadata(len(json.loads(texts["classes"]))).items():
         if not is_sound(values[name]):
-            raise ValueError(name)
+            raise ValueError(f"impossible {name}")
     scaling = values["scaling"]
     return {
         "task": task,

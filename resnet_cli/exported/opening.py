@@ -9,7 +9,7 @@ from pathlib import Path
 
 from resnet_cli.errors import ConfigError, ModelError, UntrustedFileError
 from resnet_cli.exported.base import ExportedModel
-from resnet_cli.exported.metadata import METADATA_FILE
+from resnet_cli.exported.metadata import EXPORT_AGAIN, METADATA_FILE
 from resnet_cli.network import hub, registry
 from resnet_cli.system.latest import real_path
 
@@ -81,7 +81,14 @@ def open_exported(path: Path, *, trusted: bool = False) -> ExportedModel:
     """
     if not path.exists():
         raise ConfigError(f"{path}: no such file", hint="make one: resnet-cli export RUN")
-    kind = exported_kind(path)
+    try:
+        return _open(path, exported_kind(path), trusted=trusted)
+    except ModelError as error:
+        error.hint = error.hint or EXPORT_AGAIN
+        raise
+
+
+def _open(path: Path, kind: str | None, *, trusted: bool) -> ExportedModel:
     if kind == "onnx":
         from resnet_cli.exported.onnx import OnnxModel
 

@@ -40,8 +40,10 @@ class TimmModel(ExportedModel):
             config = json.loads((path / CONFIG_FILE).read_text(encoding="utf-8"))
             written, num_classes = config["pretrained_cfg"], int(config["num_classes"])
             normalised = dataclasses.replace(self.preprocess, mean=tuple(written["mean"]), std=tuple(written["std"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"{path / CONFIG_FILE}: cannot be read: {type(error).__name__}") from error
+        except OSError as error:
+            raise ModelError(f"{path / CONFIG_FILE}: cannot be read: {error.strerror or error}") from error
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ModelError(f"{path / CONFIG_FILE}: damaged: not the configuration of a timm model") from error
         network = ResNet50(num_classes)
         load_tensors(network, read_tensors(path / WEIGHTS_FILE), path / WEIGHTS_FILE)
         self._head = network.fc

@@ -163,6 +163,9 @@ class Parity:
     def require(self, what: str) -> None:
         """Rejects a file that differs.
 
+        Args:
+            what: Its format and its precision, unless that is float32, such as ``onnx int8``.
+
         Raises:
             VerificationError: The file differs from the model.
         """
@@ -188,14 +191,18 @@ class Parity:
             )
         raise VerificationError(
             f"the predictions of {what} differ from the model's, and it was not written: {'; '.join(reasons)}",
-            hint=self._what_helps()
-            if not failed and self.is_novelty_close
-            else "export without --int8 and --fp16; if that fails too, please report a bug",
+            hint=self._what_helps(what.partition(" ")[2], may_allow=not failed and self.is_novelty_close),
         )
 
-    def _what_helps(self) -> str:
+    def _what_helps(self, precision: str, *, may_allow: bool) -> str:
+        if not precision:
+            return "please report a bug"
+        if not may_allow:
+            return f"export without --{precision}; if that fails too, please report a bug"
         exceeded = {"--max-drop": self.drop > self.max_drop + 1e-9, "--max-shift": self._shifts}
         flags = " and ".join(flag for flag, is_exceeded in exceeded.items() if is_exceeded)
+        if precision == "fp16":
+            return f"allow more with {flags}, or export without --fp16"
         return (
             f"allow more with {flags}, name images like those it will see with --calibrate-with, or "
             "export with --fp16 or in float32"

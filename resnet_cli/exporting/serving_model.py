@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,7 @@ def _make_in_new_process(model: str, made: Path, *, offline: bool) -> Path:
         process.join()
         raise SetupError(
             f"the process that makes an ONNX file of {model} ended with exit code {process.exitcode}",
-            hint="is there enough memory? Or export it first: resnet-cli export MODEL",
+            hint=f"is there enough memory? Or export it first: resnet-cli export {shlex.quote(model)}",
         ) from None
     finally:
         # After an interrupt, there is nobody to make the file for.

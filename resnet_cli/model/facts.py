@@ -83,7 +83,10 @@ def read_facts(about: Mapping[str, Any], path: Path) -> ModelFacts:
     task = next((task for task, known in SCHEMA_VERSIONS.items() if known == version), None)
     if task is None:
         known = " and ".join(map(str, SCHEMA_VERSIONS.values()))
-        raise ModelError(f"{path}: schema version {version}, this program reads {known}", hint="update one")
+        raise ModelError(
+            f"{path}: its schema version is {str(version)[:20]}, and this program reads {known}",
+            hint="update resnet-cli, or train the model again: resnet-cli finetune DATA",
+        )
     num_classes = len(about["classes"]) if isinstance(about.get("classes"), list) else 0
     checks = _METADATA if task == "single-label" else _METADATA | label_metadata(num_classes)
     for name, is_sound in checks.items():

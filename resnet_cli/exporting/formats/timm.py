@@ -38,7 +38,7 @@ class TimmFormat(Format):
             raise ConfigError(
                 f"--format safetensors: the head has hidden layers ({', '.join(map(str, model.hidden))}), which timm's "
                 "ResNet-50 does not support",
-                hint="export to --format onnx, or train with --head linear",
+                hint="use --format onnx, or train with --head linear",
             )
 
     def write(

@@ -47,7 +47,10 @@ def read_card(model: Model) -> Card | None:
         return None
     try:
         if path.stat().st_size > MAX_CARD_BYTES:
-            raise ConfigError(f"{path}: more than {MAX_CARD_BYTES:,} bytes, which is too large for a model card")
+            raise ConfigError(
+                f"{path}: more than {MAX_CARD_BYTES:,} bytes, which is too large for a model card",
+                hint="shorten it, or move it away",
+            )
         return Card.parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())[:200]
