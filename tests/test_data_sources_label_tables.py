@@ -59,6 +59,12 @@ def photos(tmp_path: Path) -> Path:
 PAIRS = list(zip(IDS, LABELS, strict=True))
 
 
+@pytest.mark.parametrize("header", ["image,label", "image,cat,dog"])
+def test_a_table_of_column_names_alone_has_no_rows(photos: Path, header: str) -> None:
+    with pytest.raises(DataError, match=r"t\.csv: the table has no rows"):
+        opened(table(photos / "t.csv", header, []))
+
+
 @pytest.mark.parametrize("image", ["image", "Image Path", "id", "image_id", "ID_CODE", "fname", "uuid", "file.name"])
 @pytest.mark.parametrize("label", ["label", "Class Name", "breed", "dx", "tags", "ground_truth.label", "class_id"])
 def test_columns_are_known_by_their_usual_names_in_any_spelling(photos: Path, image: str, label: str) -> None:

@@ -26,7 +26,7 @@ def refuse_untrainable(dataset: Dataset) -> None:
     if len(dataset.classes) < TASKS[dataset.task].min_classes:
         raise DataError(
             f"{dataset.name}: only one class, '{dataset.classes[0]}'",
-            hint="training needs two or more classes, each in its own folder",
+            hint="add images of another class: training needs two or more",
         )
     if not dataset.split("train"):
         raise DataError(

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from resnet_cli.errors import ConfigError, DataError
 
+#: How a table is written.
+LAYOUT = "the first line names the columns, image,label, and each line after it names one image"
 #: Role -> the flag that names its column, and the names that are recognized without it; the first match counts.
 ROLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "image": (
@@ -124,6 +126,11 @@ def no_column(path: Path, columns: Sequence[str], role: str) -> DataError:
     """The error for a table in which no column has a role."""
     hint = f"name it with {ROLES[role][0]} COLUMN; {listed(columns)}"
     return DataError(f"{path}: no column is called '{role}'", hint=hint)
+
+
+def no_rows(path: Path) -> DataError:
+    """The error for a table that names its columns and nothing else."""
+    return DataError(f"{path}: the table has no rows", hint=LAYOUT)
 
 
 def refuse_repeated(path: Path, columns: Sequence[str], column: str) -> None:

@@ -18,6 +18,7 @@ from resnet_cli.data.sources.tables.columns import (
     known_columns,
     listed,
     no_column,
+    no_rows,
     plain_column,
     refuse_repeated,
 )
@@ -85,6 +86,8 @@ def choose_columns(
         split = chooser.split(image)
         label, one_hot, is_guess = chooser.label(image, split)
     except DataError as error:
+        if not profile.num_rows:
+            raise no_rows(path) from error
         if not names_images:
             raise
         raise NotUsed(error.message, hint=error.hint) from error

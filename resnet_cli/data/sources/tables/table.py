@@ -19,7 +19,7 @@ from resnet_cli.data.sources.own_tables import (
 )
 from resnet_cli.data.sources.rows.row import Row
 from resnet_cli.data.sources.rows.text import western
-from resnet_cli.data.sources.tables.columns import Columns, columns_by_name, plain_column
+from resnet_cli.data.sources.tables.columns import LAYOUT, Columns, columns_by_name, no_rows, plain_column
 from resnet_cli.data.sources.tables.formats import TableFile, open_table_file, quoted, row_error
 from resnet_cli.data.sources.tables.label_columns import MARKED_SPLITS
 from resnet_cli.data.sources.tables.profiles import MARKS, UNKNOWN_MARKS, cell_text, split_text
@@ -27,7 +27,6 @@ from resnet_cli.errors import DataError
 from resnet_cli.text import split_labels
 
 MAX_ROWS = 20_000_000
-_LAYOUT = "the first line names the columns, image,label, and each line after it names one image"
 #: NUL, and the surrogates that do not represent a byte of a file name.
 _UNWRITABLE = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 
@@ -94,7 +93,7 @@ def table_of(
         ConfigError: A requested column does not exist.
     """
     if not source.columns:
-        raise DataError(f"{path}: the table is empty", hint=_LAYOUT)
+        raise DataError(f"{path}: the table is empty", hint=LAYOUT)
     asked = {"image": image_column, "label": label_column, "split": split_column, "group": group_column}
 
     def choose(columns: Sequence[str]) -> Columns:
@@ -170,7 +169,7 @@ def rows_of(
             row = dataclasses.replace(row, labels=labels, unknown=tuple(name for names in others for name in names))
         yield row
     if not num_rows:
-        raise DataError(f"{path}: the table has no rows", hint=_LAYOUT)
+        raise no_rows(path)
 
 
 def _marked(path: Path, row: Row, cells: Sequence[tuple[str, Any]]) -> Row:
