@@ -312,7 +312,7 @@ def test_a_set_in_memory_has_no_table() -> None:
         (["--out", "x.csv"], 2, "--out x.csv has no effect without --fix"),
         (["--device", "cpu"], 2, "--device cpu has no effect without --deep"),
         (["--fix", "--out", "x.txt"], 2, "must end in .csv"),
-        (["--fix", "--out", "clean"], 2, "must end in .csv"),
+        (["--fix", "--out", "my set"], 2, "--out 'my set'.csv"),
         (["--fix", "--out", "no/such/folder.csv"], 6, "no/such"),
         (["--html", "no/such/page.html"], 6, "no/such"),
         (["--on-bad-image", "skip"], 2, "has no flag --on-bad-image"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -176,7 +177,9 @@ def _table_path(dataset: Dataset, config: InspectConfig) -> Path | None:
         return None
     path = config.out or Path(f"{dataset.name}-clean.csv")
     if path.suffix.lower() != ".csv":
-        raise ConfigError(f"--out {path}: the table's name must end in .csv", hint=f"--out {path}.csv")
+        raise ConfigError(
+            f"--out {path}: the table's name must end in .csv", hint=f"--out {shlex.quote(str(path))}.csv"
+        )
     refuse_existing(path)
     refuse_unnamed(dataset)
     return path

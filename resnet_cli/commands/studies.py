@@ -267,7 +267,9 @@ def _audit_paths(dataset: Dataset, out: Path | None) -> tuple[Path, Path]:
     """The table and the page; they are checked before any image is read."""
     table = out or Path(f"{dataset.name}-labels.csv")
     if table.suffix.lower() != ".csv":
-        raise ConfigError(f"--out {table}: the table's name must end in .csv", hint=f"--out {table}.csv")
+        raise ConfigError(
+            f"--out {table}: the table's name must end in .csv", hint=f"--out {shlex.quote(str(table))}.csv"
+        )
     sheet = table.with_suffix(".html")
     for path in (table, sheet):
         refuse_existing(path)

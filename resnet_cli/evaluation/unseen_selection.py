@@ -133,7 +133,7 @@ class _Candidates:
         rows = np.arange(len(items)) if split == "all" else np.flatnonzero(items.in_split(split))
         if not len(rows):
             has = ", ".join(found)
-            raise DataError(f"--split {split}: {self._dataset.name} has only {has}", hint="or use --split all")
+            raise DataError(f"--split {split}: {self._dataset.name} has only {has}", hint="use --split all")
         self.split = split
         self._consider(rows)
 
@@ -163,9 +163,7 @@ class _Candidates:
             rows = self._considered[is_chosen | (is_unknown & self._is_unreadable)]
         else:
             name = self._dataset.name
-            raise DataError(
-                f"--split {split}: {name} has no images from this split of the run", hint="or use --split all"
-            )
+            raise DataError(f"--split {split}: {name} has no images from this split of the run", hint="use --split all")
         self._consider(rows)
         return True
 

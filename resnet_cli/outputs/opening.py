@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,9 @@ def check_parents(config: PredictConfig) -> None:
     """
     for flag, path in (("--out", config.output), ("--embeddings", config.embeddings)):
         if path is not None and not path.parent.is_dir():
-            raise DiskError(f"{flag} {path}: there is no folder {path.parent}", hint=f"mkdir -p {path.parent}")
+            raise DiskError(
+                f"{flag} {path}: there is no folder {path.parent}", hint=f"mkdir -p {shlex.quote(str(path.parent))}"
+            )
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from typer.testing import CliRunner, Result
 
-from resnet_cli.cli import app
+from resnet_cli.cli import app, output
 from resnet_cli.heads.objectives import Validation
 from resnet_cli.history import EpochRecord
 from resnet_cli.system.device import Compute
@@ -89,6 +89,8 @@ class Trained(NamedTuple):
 
 def run_cli(*arguments: object, stdin: bytes | None = None) -> Result:
     """The command in this process; ``stdout`` and ``stderr`` of the result are apart."""
+    # In a process of its own, no other command has been given --verbose before.
+    output.show_details(False)
     return CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin, catch_exceptions=True)
 
 
