@@ -17,6 +17,7 @@ from PIL import Image
 from support.narrow_network import make_narrow
 from support.short_parity import shorten
 from support.synthetic_models import CLASSES, PREPROCESS, images, labels_model, telling_model
+from support.written_format import check_written, narrow_job
 
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.data.dataset import Item
@@ -60,20 +61,13 @@ def test_the_program_in_the_package_computes_what_the_model_does_and_nothing_is_
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     pytest.importorskip("coremltools", reason="coremltools is not installed")
-    make_narrow(monkeypatch)
-    model, photos = telling_model() if task == "single-label" else labels_model(), images()
-    job = Job(model, ExportConfig.model_validate({"format": "coreml"} | options))
+    job = narrow_job(monkeypatch, "coreml", options, telling_model if task == "single-label" else labels_model)
     capfd.readouterr()
     job.check()
-    opened: Any = job.write(tmp_path)
-    assert capfd.readouterr() == ("", "")
-    expected, found = TorchPredictor(model, REFERENCE).predict_images(photos), opened.predict_images(photos)
-    assert np.abs(found.probs - expected.probs).max() <= tolerance
-    assert (found.novelty is None) == ("outputs" in options)
-    if found.novelty is not None and expected.novelty is not None:
-        assert np.abs(found.novelty - expected.novelty).max() <= max(tolerance, 1e-3)
-    files = {path.relative_to(tmp_path).name for path in tmp_path.rglob("*") if path.is_file()}
-    assert files == {"labels.txt", "resnet_cli.json", "Manifest.json", "model.mlmodel", "weight.bin"}
+    files = {"Manifest.json", "model.mlmodel", "weight.bin"}
+    closeness = {"tolerance": tolerance, "novelty_tolerance": max(tolerance, 1e-3)}
+    opened, found = check_written(job, tmp_path, files=files, **closeness)
+    assert capfd.readouterr() == ("", "") and (found.novelty is None) == ("outputs" in options)
     description = coreml.open_package(tmp_path, skip_model_load=True).get_spec().description
     names = [CLASSES, *([] if found.novelty is None else ["novelty"])]
     assert [one.name for one in description.output] == [

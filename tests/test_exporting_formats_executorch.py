@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import importlib.metadata
 import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from support.narrow_network import make_narrow
-from support.synthetic_models import PREPROCESS, images, labels_model, telling_model
+from support.synthetic_models import labels_model, telling_model
+from support.written_format import check_damage, check_rewritten, check_written, narrow_job
 
 from resnet_cli.config.export import ExportConfig
-from resnet_cli.errors import ModelError, SetupError
-from resnet_cli.exported.opening import exported_kind, open_exported
+from resnet_cli.errors import SetupError
 from resnet_cli.exporting.export import Job
-from resnet_cli.exporting.recalibration import at_temperature
-from resnet_cli.predictor import TorchPredictor
-from resnet_cli.system.device import REFERENCE
 
 
 @pytest.mark.parametrize(("options", "tolerance"), [({}, 1e-5), ({"int8": True}, 0.1)])
@@ -32,42 +27,21 @@ def test_every_precision_answers_as_the_model_does_and_prints_nothing(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     pytest.importorskip("executorch.exir", reason="executorch is not installed", exc_type=ImportError)
-    make_narrow(monkeypatch)
-    model, photos = telling_model(), images()
-    job = Job(model, ExportConfig(format="executorch", **options))  # type: ignore[arg-type]
-    monkeypatch.setattr(job, "_calibration", lambda on_work: map(PREPROCESS, photos))
+    job = narrow_job(monkeypatch, "executorch", options)
     job.check()
     capfd.readouterr()
-    opened = job.write(tmp_path)
-    expected = TorchPredictor(model, REFERENCE).predict_images(photos)
-    found = opened.predict_images(photos)
-    assert expected.novelty is not None and found.novelty is not None
-    assert np.abs(found.probs - expected.probs).max() <= tolerance
-    assert np.abs(found.novelty - expected.novelty).max() <= max(tolerance, 1e-3)
-    assert {path.name for path in tmp_path.iterdir()} == {"model.pte", "labels.txt", "resnet_cli.json"}
-    hotter = dataclasses.replace(model, temperature=1.5 * model.temperature)
-    again = job._format.rewrite(hotter, job.metadata, job.config, tmp_path, calibration=lambda: iter([]))
-    flatter = at_temperature(found.probs, model.temperature, hotter.temperature)
-    assert np.abs(again.predict_images(photos).probs - flatter).max() <= 1e-5
-    assert exported_kind(tmp_path) == "executorch"
-    (tmp_path / "model.pte").write_bytes((tmp_path / "model.pte").read_bytes()[:-1000])
-    with pytest.raises(ModelError, match="ExecuTorch cannot read it"):
-        open_exported(tmp_path)
+    closeness = {"tolerance": tolerance, "novelty_tolerance": max(tolerance, 1e-3)}
+    _, found = check_written(job, tmp_path, files={"model.pte"}, **closeness)
+    check_rewritten(job, tmp_path, found)
+    check_damage(tmp_path / "model.pte", "ExecuTorch cannot read it")
     assert capfd.readouterr() == ("", "")
 
 
 def test_every_label_has_its_own_probability(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("executorch.exir", reason="executorch is not installed", exc_type=ImportError)
-    make_narrow(monkeypatch)
-    model, photos = labels_model(), images()
-    Job(model, ExportConfig(format="executorch")).write(tmp_path)
-    expected = TorchPredictor(model, REFERENCE).predict_images(photos)
-    opened = open_exported(tmp_path)
-    found = opened.predict_images(photos)
-    assert (opened.task, opened.thresholds) == ("multi-label", model.thresholds)
-    assert expected.novelty is not None and found.novelty is not None
-    assert np.abs(found.probs - expected.probs).max() <= 1e-5
-    assert np.abs(found.novelty - expected.novelty).max() <= 1e-3
+    job = narrow_job(monkeypatch, "executorch", make=labels_model)
+    opened, _ = check_written(job, tmp_path, files={"model.pte"}, tolerance=1e-5, novelty_tolerance=1e-3)
+    assert (opened.task, opened.thresholds) == ("multi-label", job.model.thresholds)
 
 
 @pytest.mark.parametrize("versions", [{}, {"executorch": "1.5.1", "torch": "2.11.0"}, {"executorch": "1.3.0"}])

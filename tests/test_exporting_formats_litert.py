@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
-import json
 import sys
 from pathlib import Path
 
@@ -12,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from support.narrow_network import make_narrow
-from support.synthetic_models import PREPROCESS, images, labels_model, made_up_model, telling_model
+from support.synthetic_models import PREPROCESS, images, labels_model, made_up_model
+from support.written_format import calibration, check_rewritten, check_written, narrow_job
 from torch import nn
 
 from resnet_cli.config.export import ExportConfig
@@ -23,7 +22,6 @@ from resnet_cli.exporting.export import Job
 from resnet_cli.exporting.formats import litert
 from resnet_cli.exporting.formats.litert import LiteRtFormat, LiteRtProgram
 from resnet_cli.exporting.other_engines import OWN, ask
-from resnet_cli.exporting.recalibration import at_temperature
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.system.device import REFERENCE
 
@@ -99,25 +97,10 @@ def test_every_precision_answers_as_the_model_does_from_the_first_image_on(
     if importlib.util.find_spec("litert_torch") is None:
         # Not imported: it prints.
         pytest.skip("litert-torch is not installed")
-    make_narrow(monkeypatch)
-    model, photos = telling_model(), images()
-    job = Job(model, ExportConfig(format="litert", **options))  # type: ignore[arg-type]
-    monkeypatch.setattr(job, "_calibration", lambda on_work: map(PREPROCESS, photos))
-    opened = job.write(tmp_path)
-    expected = TorchPredictor(model, REFERENCE).predict_images(photos)
-    found = opened.predict_images(photos)
-    assert expected.novelty is not None and found.novelty is not None
-    assert np.abs(found.probs - expected.probs).max() <= tolerance
-    assert np.abs(found.novelty - expected.novelty).max() <= max(tolerance, 1e-4)
-    assert {file.name for file in tmp_path.iterdir()} == {"labels.txt", "model.tflite", "resnet_cli.json"}
-    hotter = dataclasses.replace(model, temperature=1.5 * model.temperature)
-    again = job._format.rewrite(hotter, job.metadata, job.config, tmp_path, calibration=lambda: map(PREPROCESS, photos))
-    flatter = at_temperature(found.probs, model.temperature, hotter.temperature)
-    assert np.abs(again.predict_images(photos).probs - flatter).max() <= 1e-5
-    answer = ask(OWN, tmp_path, job.metadata, photos)
+    job = narrow_job(monkeypatch, "litert", options)
+    closeness = {"tolerance": tolerance, "novelty_tolerance": max(tolerance, 1e-4)}
+    _, found = check_written(job, tmp_path, files={"model.tflite"}, **closeness)
+    flatter = check_rewritten(job, tmp_path, found, again=calibration)
+    answer = ask(OWN, tmp_path, job.metadata, images())
     assert not answer.refused and answer.difference(flatter) <= 1e-5
     assert capfd.readouterr() == ("", "")
-    texts = json.loads((tmp_path / "resnet_cli.json").read_text("utf-8"))
-    (tmp_path / "resnet_cli.json").write_text(json.dumps(texts | {"classes": '["a", "b"]'}), "utf-8")
-    with pytest.raises(ModelError, match="damaged"):
-        open_exported(tmp_path)

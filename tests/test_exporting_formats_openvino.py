@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from support.full_disk import largest_file
-from support.narrow_network import make_narrow
-from support.synthetic_models import PREPROCESS, images, telling_model
+from support.synthetic_models import images
+from support.written_format import check_damage, check_rewritten, check_written, narrow_job
 
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.errors import DiskError
 from resnet_cli.exporting.export import Job
 from resnet_cli.exporting.formats.openvino import write_openvino
 from resnet_cli.exporting.other_engines import OWN, ask
-from resnet_cli.exporting.recalibration import at_temperature
-from resnet_cli.predictor import TorchPredictor
-from resnet_cli.system.device import REFERENCE
 
 
 @pytest.mark.parametrize(("options", "tolerance"), [({}, 1e-5), ({"fp16": True}, 5e-3), ({"int8": True}, 0.1)])
@@ -27,28 +22,17 @@ def test_every_precision_answers_as_the_model_does_from_the_first_image_on(
     options: dict[str, bool], tolerance: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("openvino", reason="openvino is not installed")
-    make_narrow(monkeypatch)
-    model, photos = telling_model(), images()
-    job = Job(model, ExportConfig(format="openvino", **options))  # type: ignore[arg-type]
-    monkeypatch.setattr(job, "_calibration", lambda on_work: map(PREPROCESS, photos))
-    opened = job.write(tmp_path)
-    expected = TorchPredictor(model, REFERENCE).predict_images(photos)
-    found = opened.predict_images(photos)
-    assert expected.novelty is not None and found.novelty is not None
-    assert np.abs(found.probs - expected.probs).max() <= tolerance
-    assert np.abs(found.novelty - expected.novelty).max() <= tolerance
-    assert (tmp_path / "labels.txt").read_text("utf-8").splitlines() == list(model.classes)
-    hotter = dataclasses.replace(model, temperature=1.5 * model.temperature)
-    again = job._format.rewrite(hotter, job.metadata, job.config, tmp_path, calibration=lambda: iter([]))
-    flatter = at_temperature(found.probs, model.temperature, hotter.temperature)
-    assert np.abs(again.predict_images(photos).probs - flatter).max() <= 1e-5
+    job = narrow_job(monkeypatch, "openvino", options)
+    _, found = check_written(job, tmp_path, files={"model.xml", "model.bin"}, tolerance=tolerance)
+    flatter = check_rewritten(job, tmp_path, found)
     if "fp16" in options:
-        small = Job(model, ExportConfig(format="openvino", outputs="probs"))  # type: ignore[arg-type]
+        small = Job(job.model, ExportConfig(format="openvino", outputs="probs"))  # type: ignore[arg-type]
         (tmp_path / "probs").mkdir()
-        assert small.write(tmp_path / "probs").predict_images(photos).novelty is None
+        assert small.write(tmp_path / "probs").predict_images(images()).novelty is None
     if not options:
-        answer = ask(OWN, tmp_path, job.metadata, photos)
+        answer = ask(OWN, tmp_path, job.metadata, images())
         assert not answer.refused and answer.difference(flatter) <= tolerance
+    check_damage(tmp_path / "model.xml", "OpenVINO cannot read it")
 
 
 def test_a_full_disk_is_an_error_of_the_disk(tmp_path: Path) -> None:

@@ -7,20 +7,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from support.synthetic_models import CLASSES, images, labels_model, telling_model
+from support.synthetic_models import labels_model, telling_model
+from support.written_format import check_damage, check_written, narrow_job
 
 from resnet_cli.config.export import ExportConfig
-from resnet_cli.errors import ModelError, SetupError
+from resnet_cli.errors import SetupError
 from resnet_cli.exported.metadata import ExportMetadata
-from resnet_cli.exported.opening import exported_kind, open_exported
 from resnet_cli.exporting.export import Job
 from resnet_cli.exporting.formats import open_format
-from resnet_cli.predictor import TorchPredictor
-from resnet_cli.system.device import REFERENCE
 
-pytest_plugins = ["support.narrow_network"]
 #: Format -> modules without which it is refused, and the largest of its files.
 FORMATS = {"ncnn": (("ncnn", "pnnx"), "model.ncnn.bin"), "mnn": (("MNN",), "model.mnn")}
 
@@ -48,7 +44,6 @@ def _config(name: str, **options: bool) -> ExportConfig:
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 @pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.usefixtures("narrow")
 def test_a_folder_answers_what_the_model_answers(
     name: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -60,28 +55,18 @@ def test_a_folder_answers_what_the_model_answers(
         pytest.skip("not offered")
     monkeypatch.chdir(tmp_path)
     # The tasks differ in their last operator alone.
-    model = (telling_model if precision == "fp32" else labels_model)()
+    options = {} if precision == "fp32" else {precision: True}
+    job = narrow_job(monkeypatch, name, options, telling_model if precision == "fp32" else labels_model)
     folder = tmp_path / name
     folder.mkdir()
-    made = Job(model, _config(name, **({} if precision == "fp32" else {precision: True}))).write(folder)
+    files = {file, "model.ncnn.param"} if name == "ncnn" else {file}
+    # In one batch: MNN computes a length of the whole batch where it reads ReduceL2.
+    opened, _ = check_written(job, folder, files=files, tolerance={"fp32": 1e-4, "fp16": 5e-3, "int8": 5e-2}[precision])
     assert capfd.readouterr() == ("", "")
     assert [path.name for path in tmp_path.iterdir()] == [name]
-    others = {"model.ncnn.param"} if name == "ncnn" else set()
-    assert {path.name for path in folder.iterdir()} == {file, "labels.txt", "resnet_cli.json", *others}
-
-    expected, found = TorchPredictor(model, REFERENCE).predict_images(images()), made.predict_images(images())
-    tolerance = {"fp32": 1e-4, "fp16": 5e-3, "int8": 5e-2}[precision]
-    np.testing.assert_allclose(found.probs, expected.probs, atol=tolerance)
-    assert made.has_novelty == (name == "mnn")
-    if found.novelty is not None and expected.novelty is not None:
-        # In one batch: MNN computes a length of the whole batch where it reads ReduceL2.
-        np.testing.assert_allclose(found.novelty, expected.novelty, atol=tolerance)
-    assert exported_kind(folder) == name and open_exported(folder).classes == CLASSES
+    assert opened.has_novelty == (name == "mnn")
     metadata = ExportMetadata.read(folder)
     assert (metadata.input_kind, metadata.precision) == ("float_pixels", precision)
 
-    whole = (folder / file).read_bytes()
-    (folder / file).write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ModelError, match=r"cannot read it$"):
-        open_exported(folder)
+    check_damage(folder / file, r"cannot read it$")
     assert capfd.readouterr() == ("", "")

@@ -65,7 +65,8 @@ class ExecuTorchModel(ExportedModel):
 
     def predict(self, inputs: Sequence[Pixels]) -> ModelOutput:
         """Probabilities, and novelty if the program has it; one image at a time, as its memory is planned."""
-        rows = [self._method([torch.from_numpy(np.array(square))[None]]) for square in inputs]
+        # It reads memory in the order of a contiguous tensor, whatever the order of the tensor is.
+        rows = [self._method([torch.from_numpy(np.array(square, order="C"))[None]]) for square in inputs]
         probs, *novelty = (torch.cat(parts).numpy() for parts in zip(*rows, strict=True))
         return ModelOutput(probs, novelty[0] if novelty else None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,11 +37,22 @@ class OpenVinoModel(ExportedModel):
             self._compiled = core.compile_model(path / MODEL_FILE, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         except RuntimeError as error:
             raise ModelError(f"{path}: OpenVINO cannot read it: {str(error)[:100]}") from error
-        self._names = [next(iter(output.get_names())) for output in self._compiled.outputs]
+        inputs, outputs = _shapes(self._compiled.inputs), _shapes(self._compiled.outputs)
+        side, num_classes = self.preprocess.crop_size, len(self.classes)
+        fits = inputs.get(PIXELS, "").endswith(f",3,{side},{side}]")
+        # The texts beside the graph may be those of another model.
+        if not fits or not outputs.get(PROBS, "").endswith(f",{num_classes}]"):
+            raise ModelError(f"{path}: damaged: its graph does not fit its metadata")
+        self._names = [name for name in (PROBS, NOVELTY) if name in outputs]
         self.has_novelty = NOVELTY in self._names
 
     def predict(self, inputs: Sequence[Pixels]) -> ModelOutput:
         """Probabilities, and novelty if the graph has it."""
         found = self._compiled({PIXELS: channels_first(inputs)})
-        named = {name: np.array(found[index]) for index, name in enumerate(self._names)}
+        named = {name: np.array(found[name]) for name in self._names}
         return ModelOutput(named[PROBS], named.get(NOVELTY))
+
+
+def _shapes(ports: Any) -> dict[str, str]:
+    """Names of the inputs or outputs, which may have several, -> their shape in words, such as ``[?,3,224,224]``."""
+    return {name: str(port.get_partial_shape()) for port in ports for name in port.get_names()}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from resnet_cli.exported.base import ExportedModel, channels_first
 from resnet_cli.exported.metadata import METADATA_FILE, ExportMetadata
 from resnet_cli.images import Pixels
 from resnet_cli.model.output import ModelOutput
+from resnet_cli.system.muting import quiet
 
 
 class Pt2Model(ExportedModel):
@@ -33,9 +33,8 @@ class Pt2Model(ExportedModel):
     def __init__(self, path: Path) -> None:
         extra = {METADATA_FILE: ""}
         try:
-            with warnings.catch_warnings():
-                # Torch 2.11 warns about its own buffers.
-                warnings.filterwarnings("ignore", message="The given buffer is not writable")
+            # It logs a traceback of other files; torch 2.11 warns about its own buffers.
+            with quiet():
                 program = torch.export.load(io.BytesIO(path.read_bytes()), extra_files=extra)
             texts = json.loads(extra[METADATA_FILE])
         except Exception as error:

@@ -44,6 +44,8 @@ class TimmModel(ExportedModel):
             raise ModelError(f"{path / CONFIG_FILE}: cannot be read: {error.strerror or error}") from error
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ModelError(f"{path / CONFIG_FILE}: damaged: not the configuration of a timm model") from error
+        if num_classes != len(self.classes):
+            raise ModelError(f"{path}: damaged: {CONFIG_FILE} does not fit its metadata")
         network = ResNet50(num_classes)
         load_tensors(network, read_tensors(path / WEIGHTS_FILE), path / WEIGHTS_FILE)
         self._head = network.fc

@@ -81,7 +81,7 @@ def _convert(program: TorchProgram, metadata: ExportMetadata, side: int) -> Any:
     converted = tools.convert(
         exported,
         inputs=[tools.ImageType(IMAGE, shape=(1, 3, side, side), color_layout=tools.colorlayout.RGB)],
-        # Without a name, it takes the last output for the probabilities: novelty.
+        # Without a name, it takes what the program computes last for the probabilities; in float16, another output.
         classifier_config=tools.ClassifierConfig(list(metadata.classes), predicted_probabilities_output=names[0])
         if is_classifier
         else None,
