@@ -15,7 +15,7 @@ SNIPPETS: Mapping[str, tuple[Language, ...]] = {
     "pt2": ("python",),
     "safetensors": ("python",),
     "openvino": ("python", "cpp"),
-    "executorch": ("python", "kotlin"),
+    "executorch": ("python", "kotlin", "swift"),
     "litert": ("python", "kotlin"),
     "coreml": ("swift",),
     "ncnn": ("python", "cpp"),

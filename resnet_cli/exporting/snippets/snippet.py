@@ -20,7 +20,7 @@ SCRIPTS: Mapping[str, str] = {
     "java": "Classify.java",
     "csharp": "Program.cs",
     "kotlin": "MainActivity.kt",
-    "swift": "classify.swift",
+    "swift": "main.swift",
 }
 #: Columns that a list of class names may take.
 _WIDTH = 100
