@@ -227,7 +227,7 @@ def test_two_processes_that_write_at_once_both_end_right(network: ResNet50, tmp_
         )
         for file in files
     ]
-    assert [process.wait(120) for process in processes] == [0, 0]
+    assert [process.wait(300) for process in processes] == [0, 0]
     here = extract_features(network, make_items(24), SMALL, COMPUTE)
     for file in files:
         assert torch.equal(torch.load(file, weights_only=True), here)

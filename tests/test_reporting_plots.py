@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
+import types
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -283,3 +285,9 @@ def test_an_axis_of_shares_ends_at_100_percent() -> None:
     bottom, top, ticks = axis([1.0, 1.0], is_share=True)
     assert top == pytest.approx(1) and bottom < 1 and ticks[-1].text == "100 %"
     assert axis([0.0, 1.0], is_share=True)[:2] == pytest.approx((0, 1))
+
+
+def test_a_slow_machine_draws_without_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = types.SimpleNamespace(perf_counter=itertools.count(step=10).__next__)
+    monkeypatch.setattr("matplotlib.legend.time", clock)
+    plot_curves(curve(3), tmp_path / "curves.png")

@@ -117,7 +117,9 @@ def _draw_chart(chart: Chart, axes: Axes) -> None:
     axes.spines["bottom"].set_color(MUTED)
     if any(line.name for line in chart.lines):
         names = [line.name for line in chart.lines if line.name]
-        legend = axes.legend(frameon=True, framealpha=0.85, edgecolor="none", fontsize=9, labelcolor=INK)
+        # Without a place, Matplotlib warns where the search for the best one takes a second, as on a busy machine.
+        style = {"framealpha": 0.85, "edgecolor": "none", "fontsize": 9, "labelcolor": INK}
+        legend = axes.legend(loc="best", frameon=True, **style)
         for text in legend.get_texts():
             text.set(**font_style(*names))
 
