@@ -15,7 +15,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 from support.running import command_environment
 
-from resnet_cli.cli import epoch_table, output
+from resnet_cli.cli import epoch_table, output, work_line
 from resnet_cli.cli.epoch_table import EpochTable
 from resnet_cli.cli.live_region import LiveRegion
 from resnet_cli.cli.work_line import WorkLine, draw_lines
@@ -142,7 +142,15 @@ def test_a_line_loses_neither_its_bar_nor_its_count_nor_its_time(width: int) -> 
         (text,) = drawn(draw_lines([line], width, Spinner("dots")), width)
         assert len(text) < width and text.count("━") >= 2
         assert line.count in text and line.left in text
-    assert ("loss 0.412" in text) == (width > 60)
+    assert ("loss 0.412" in text) == (width > 80)
+
+
+def test_a_line_moves_while_its_work_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One step of a whole network may take a minute: without a change, people think that it hangs."""
+    spinner, now = Spinner("dots"), [100.0, 100.3]
+    monkeypatch.setattr(work_line, "time", types.SimpleNamespace(monotonic=lambda: now.pop(0)))
+    first, second = (drawn(draw_lines([WorkLine("evaluating", 0, 9)], 80, spinner), 80) for _ in range(2))
+    assert first != second and first[0][1:] == second[0][1:]
 
 
 @pytest.fixture

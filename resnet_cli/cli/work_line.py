@@ -80,13 +80,13 @@ def draw_lines(lines: Sequence[WorkLine], width: int, spinner: Spinner) -> Rende
     Args:
         lines: At least one line.
         width: Columns of the terminal.
-        spinner: Turns in front of work that cannot be counted.
+        spinner: Turns in front of each line.
     """
     # One column stays free, since a terminal may wrap a line that is as wide as itself.
     free = width - 1
     has_bar = any(line.total is not None for line in lines)
-    # A spinner and a blank stand before its text.
-    longest = max(display_width(line.name) + (0 if line.total is not None else 2) for line in lines)
+    # A spinner and a blank stand before each name: a bar may stand still for long, and a line must not look stuck.
+    longest = max(display_width(line.name) for line in lines) + 2
     widths = {}
     for key, least in _LEAST_WIDTHS.items():
         found = max(len(getattr(line, key)) for line in lines)
@@ -106,11 +106,11 @@ def draw_lines(lines: Sequence[WorkLine], width: int, spinner: Spinner) -> Rende
     for key in _ORDER:
         if key in shown:
             grid.add_column(width=widths[key], no_wrap=True, justify="left" if key == "more" else "right")
+    frame = spinner.render(time.monotonic())
+    assert isinstance(frame, Text)
     for line in lines:
         is_counted = line.total is not None
-        name = Text(line.name)
-        if not is_counted and isinstance(frame := spinner.render(time.monotonic()), Text):
-            name = Text.assemble(frame, " ", name)
+        name = Text.assemble(frame, " ", line.name)
         bar = ProgressBar(total=line.total or 1, completed=line.done, width=bar_width) if is_counted else Text()
         texts = [Text(getattr(line, key)) for key in _ORDER if key in shown]
         grid.add_row(name, *([bar] if has_bar else []), *texts)
