@@ -173,6 +173,15 @@ def test_the_list_imports_no_torch_and_fits_the_terminal(runs: Path, full_run: T
         assert_fits(console.file.getvalue().splitlines(), columns, headings)
 
 
+def test_a_long_name_of_a_run_costs_columns_of_the_list_and_is_not_broken(runs: Path, full_run: Trained) -> None:
+    name = "demo-20261130-090149/compare-untrained-all"
+    copy_of(full_run, runs / name)
+    console = Console(width=80, file=io.StringIO())
+    console.print(runs_table(list_runs().runs, width=80))
+    assert isinstance(console.file, io.StringIO)
+    assert f" {name} " in console.file.getvalue() and "95 %" not in console.file.getvalue()
+
+
 def assert_fits(lines: list[str], columns: int, headings: str) -> None:
     """One line per run, none of them broken."""
     assert all(len(line) <= columns for line in lines)

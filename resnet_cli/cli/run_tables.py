@@ -21,8 +21,16 @@ if TYPE_CHECKING:
     from resnet_cli.commands.run_files import Score
     from resnet_cli.commands.run_summary import RunSummary
 
-#: Widths from which the list has the interval of each score, the mode and the epochs, and all columns.
-NARROW, MEDIUM, WIDE = 76, 100, 124
+#: Columns of the list, from the most to the fewest; the first that fit are shown.
+_COLUMNS = (
+    ("run", "data", "mode", "epochs", "score", "95 %", "on", "state", "size", "age"),
+    ("run", "mode", "epochs", "score", "95 %", "state", "age"),
+    ("run", "score", "95 %", "state", "age"),
+    ("run", "score", "state", "age"),
+)
+_RIGHT = frozenset({"epochs", "score", "95 %", "size", "age"})
+#: Blanks between two columns.
+_GAP = 3
 SCORE_NAMES = {"top1": "top-1", "map": "mAP"}
 _STYLES = {"running": "cyan", "finished": "", "interrupted": "yellow", "failed": "red", "damaged": "red"}
 #: What is shown where nothing is known.
@@ -40,23 +48,20 @@ def runs_table(runs: Sequence[RunSummary], *, width: int) -> Table:
     """
     keys = {run.scores[0].key for run in runs if run.scores}
     score = SCORE_NAMES[keys.pop()] if len(keys) == 1 else "score"
-    chosen = ["run", "score", "state", "age"]
-    if width >= WIDE:
-        chosen = ["run", "data", "mode", "epochs", "score", "95 %", "on", "state", "size", "age"]
-    elif width >= MEDIUM:
-        chosen = ["run", "mode", "epochs", "score", "95 %", "state", "age"]
-    elif width >= NARROW:
-        chosen = ["run", "score", "95 %", "state", "age"]
-    right = {"epochs", "score", "95 %", "size", "age"}
-    headers = [f"{'>' * (name in right)}{score if name == 'score' else name}" for name in chosen]
-    table = plain_table(f"Runs ({len(runs):,})", *headers)
+    for chosen in _COLUMNS:
+        with_split = "on" not in chosen
+        rows = [_cells(run, with_split=with_split) for run in runs]
+        heads = {name: score if name == "score" else name for name in chosen}
+        widths = [max(len(head), *(row[name].cell_len for row in rows)) for name, head in heads.items()]
+        if 2 + sum(widths) + _GAP * (len(chosen) - 1) <= width:
+            break
+    table = plain_table(f"Runs ({len(runs):,})", *(f"{'>' * (name in _RIGHT)}{head}" for name, head in heads.items()))
     for column in table.columns[1:]:
         column.no_wrap = True
-    for run in runs:
-        cells = _cells(run, with_split=width < WIDE)
-        table.add_row(*(cells[name] for name in chosen))
+    for row in rows:
+        table.add_row(*(row[name] for name in chosen))
     notes = ["*: runs/latest"] if any(run.is_latest for run in runs) else []
-    if width < WIDE and any(run.scores and run.scores[0].split == "val" for run in runs):
+    if with_split and any(run.scores and run.scores[0].split == "val" for run in runs):
         notes.append("v: on the validation split, the others on the test split")
     table.caption = "; ".join(notes) or None
     return table
