@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.running import run_cli
 
-from resnet_cli.commands import doctor
+from resnet_cli.commands import doctor, doctor_facts
 from resnet_cli.commands.doctor import SIDE
 from resnet_cli.engines.choice import here
 from resnet_cli.engines.rates import Rate, remember
@@ -106,6 +107,11 @@ def test_a_missing_extra_comes_with_its_command(monkeypatch: pytest.MonkeyPatch)
     assert found["versions"]["openvino"] == f"not installed; to add it: {install_command('openvino')}"
     assert found["precisions"][0]["command"] == install_command("openvino")
     assert not found["problems"]
+
+
+def test_doctor_knows_every_extra_that_users_can_install() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert set(doctor_facts._EXTRAS) == set(project["optional-dependencies"]) - {"dev"}
 
 
 def test_every_missing_extra_and_the_defaults_are_named_and_the_short_text_needs_no_torch(

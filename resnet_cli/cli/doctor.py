@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 @app.command(epilog=examples("resnet-cli doctor", "resnet-cli doctor --measure", docs="installation.md"))
 def doctor(
     measure: Annotated[
-        bool, typer.Option("--measure", metavar="", help="Measure the engines first; takes about half a minute.")
+        bool, typer.Option("--measure", metavar="", help="Measure the engines first, which takes about half a minute.")
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Show versions, processor, caches and engines, for a bug report.
 
-    They also decide how fast predictions are.
+    The list also explains how fast predictions are on this machine.
     """
     from resnet_cli.commands.doctor import diagnose
 
@@ -88,7 +88,7 @@ def _extras(found: Diagnosis) -> list[RenderableType]:
     lines: list[RenderableType] = [Text("Extras that are not installed", style="bold")]
     for extra in missing:
         # As text of its own, which is never broken into lines: it can be copied.
-        lines += [Text.assemble(f"  {extra.name:12}", (extra.purpose, "dim")), Text(f"      {extra.command}")]
+        lines += [Text.assemble(f"  {extra.name:13}", (extra.purpose, "dim")), Text(f"      {extra.command}")]
     return [*lines, *([Text(f"  installed: {', '.join(present)}", "dim")] if present else []), ""]
 
 
@@ -97,7 +97,7 @@ def show_short() -> None:
     from resnet_cli.commands.doctor_facts import short_facts
 
     for line in short_facts():
-        output.show_line(line)
+        output.show_prose(line)
 
 
 def _facts(title: str, facts: dict[str, str] | object) -> Table:

@@ -31,6 +31,11 @@ _PACKAGES = {
 #: Extra -> what it is for, as in ``pyproject.toml``; those that are for developers are left out.
 _EXTRAS = {
     "openvino": "a faster engine on Intel and AMD processors, and its exports",
+    "coreml": "exports for Core ML",
+    "litert": "exports for LiteRT (TensorFlow Lite); needs torch below 2.15",
+    "executorch": "exports for ExecuTorch",
+    "ncnn": "exports for ncnn",
+    "mnn": "exports for MNN",
     "serve": "serve and studio",
     "formats": "HEIC, JPEG XL, DICOM and unusual TIFF files",
     "parquet": "tables in Parquet",
