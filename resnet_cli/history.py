@@ -76,6 +76,11 @@ class EpochRecord:
         name = next(task.score_name for task in TASKS.values() if task.score == self.score)
         return f"{name} {'undefined' if self.val_score is None else percent(self.val_score)}"
 
+    @property
+    def penalty_text(self) -> str:
+        """The penalty of L-BFGS, for people: ``0.000244``."""
+        return f"{self.l2:.3g}"
+
     def to_dict(self) -> dict[str, Any]:
         """The row as files have it, with the fields of its own score alone."""
         return {
@@ -127,7 +132,7 @@ def kept_text(history: Sequence[EpochRecord]) -> str:
     """
     kept = kept_record(history)
     if has_penalties(history):
-        what = "the penalty of each class" if kept.score == "map" else f"penalty {kept.l2:g}"
+        what = "the penalty of each class" if kept.score == "map" else f"penalty {kept.penalty_text}"
     elif kept.epoch == 0:
         what = "epoch 0, the head before the first epoch"
     else:

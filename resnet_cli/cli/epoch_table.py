@@ -191,7 +191,7 @@ class EpochTable:
 
     def _columns(self, width: int) -> list[_Column]:
         is_path = has_penalties(self.history)
-        first = _Column("penalty", 8, lambda row: f"{row.l2:g}") if is_path else _Column("epoch", 5, _epoch)
+        first = _Column("penalty", 8, lambda row: row.penalty_text) if is_path else _Column("epoch", 5, _epoch)
         val = _Column("validation\nloss", 10, lambda row: _loss(row.val_loss))
         columns = [
             first,

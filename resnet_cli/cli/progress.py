@@ -241,7 +241,7 @@ class ProgressView:
         if record.epoch == 0:
             return self._line(f"epoch 0, {epochs.first_name}: validation {scores}{lowest}", force=True)
         if has_penalties(epochs.history):
-            return self._line(f"penalty {record.l2:g}: validation {scores}{lowest}", force=True)
+            return self._line(f"penalty {record.penalty_text}: validation {scores}{lowest}", force=True)
         is_last = record.epoch == epochs.num_epochs
         self._line(
             f"epoch {record.epoch} of {epochs.num_epochs}: train loss {record.train_loss:.3f}, "

@@ -89,7 +89,7 @@ def _kept(points: Sequence[EpochRecord], best_epoch: int | None) -> int:
 def _x_axis(points: Sequence[EpochRecord], kept: int) -> _XAxis:
     epochs = [point.epoch for point in points]
     is_path = has_penalties(points)
-    names = [f"{point.l2:.4g}" if is_path else f"{point.epoch}" for point in points]
+    names = [point.penalty_text if is_path else f"{point.epoch}" for point in points]
     # Room at both sides keeps the first and the last dot, or a single one, off the frame.
     room = 0.5 if len(epochs) < 10 else 0.02 * (epochs[-1] - epochs[0])
     low, high = epochs[0] - room, epochs[-1] + room

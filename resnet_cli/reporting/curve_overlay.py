@@ -58,7 +58,7 @@ def _chart(
     drawn, said = [], []
     for index, name, history in lines:
         values = [value(record) for record in history]
-        names = [f"{record.l2:.3g}" if is_path else str(record.epoch) for record in history]
+        names = [record.penalty_text if is_path else str(record.epoch) for record in history]
         labels = [f"{name}, {word} {place}: {show(y)}" for place, y in zip(names, values, strict=True)]
         places = [(at(record) - low) / (high - low) for record in history]
         heights = [(y - bottom) / (top - bottom) for y in values]
