@@ -18,8 +18,8 @@ from resnet_cli.history import EpochRecord
 from resnet_cli.reporting import palette
 from resnet_cli.reporting.charts import axis
 from resnet_cli.reporting.curve_charts import curve_charts
-from resnet_cli.reporting.figures import Heading, Plot, font_families
-from resnet_cli.reporting.matrix_plots import confusion_matrix, plot_matrix
+from resnet_cli.reporting.figures import DPI, Heading, Plot, font_families
+from resnet_cli.reporting.matrix_plots import add_matrix, confusion_matrix, plot_matrix
 from resnet_cli.reporting.plots import draw_charts
 from resnet_cli.reporting.prediction_plot import Tile, plot_predictions
 from resnet_cli.text import display_width, row_shares, shorten
@@ -156,6 +156,14 @@ def test_cells_are_wide_enough_for_their_counts(tmp_path: Path, plots: list[Plot
     lefts = sorted(text.get_window_extent().x0 for text in counts)
     cell = (lefts[-1] - lefts[0]) / 9
     assert len(counts) == 10 and max(text.get_window_extent().width for text in counts) < cell
+
+
+def test_a_matrix_and_its_legend_stay_inside_their_part_of_a_slide() -> None:
+    plot = Plot(13.6, 7)
+    names = ["english_springer", "garbage_truck", "gas_pump", "church", "chain_saw", "french_horn", "cassette_player"]
+    add_matrix(plot, confusion_matrix(diagonal(7), names), (4.0, 1.0, 4.5, 5.5))
+    edges = [extent.get_window_extent() for extent in plot.figure.texts]
+    assert min(edge.x0 for edge in edges) >= 4.0 * DPI and max(edge.x1 for edge in edges) <= 8.5 * DPI
 
 
 @pytest.mark.slow

@@ -29,6 +29,7 @@ _LEAST_SIDE = 1 / 160
 _FAINTEST, _FAINTEST_WITHOUT_COUNT = 0.12, 0.35
 #: Confused pairs that are listed beside a matrix whose cells have no counts.
 MAX_PAIRS, _PAIRS_IN, _PAIR_PT = 20, 4.1, 9.0
+_LEGEND_PT = 8.5
 
 
 class Words(NamedTuple):
@@ -139,7 +140,7 @@ def plot_matrix(matrix: Matrix, path: Path, heading: Heading | None = None) -> N
     width = frame.left_in + side_in + MARGIN_IN + frame.right_in + (_PAIRS_IN if has_list else 0.0)
     plot = Plot(max(width, _LEAST_WIDTH_IN), side_in + frame.bottom_in, heading)
     left = frame.left_in + (plot.width_in - width) / 2
-    _draw(plot, matrix, frame, (left, plot.top_in, side_in), font_pt=font_pt)
+    _draw(plot, matrix, frame, (left, plot.top_in, side_in), right=plot.width_in - MARGIN_IN, font_pt=font_pt)
     if has_list:
         _list_pairs(plot, matrix, left + side_in + 0.35, plot.top_in)
     plot.save(path)
@@ -161,7 +162,7 @@ def add_matrix(plot: Plot, matrix: Matrix, place: tuple[float, float, float, flo
         # The names need room that depends on the size of the cells, and the cells on the room.
         frame = _Frame.of(matrix, side_in / num_classes, font_pt, name_width=16)
         side_in = min(width - frame.left_in - frame.right_in, height - frame.bottom_in)
-    _draw(plot, matrix, frame, (left + frame.left_in, top, side_in), font_pt=font_pt)
+    _draw(plot, matrix, frame, (left + frame.left_in, top, side_in), right=left + width, font_pt=font_pt)
 
 
 class _Frame(NamedTuple):
@@ -188,7 +189,9 @@ class _Frame(NamedTuple):
         return cls(names, shown, rotation, *sides, below + 0.1, below + 0.1 + 0.25 + 0.6)
 
 
-def _draw(plot: Plot, matrix: Matrix, frame: _Frame, place: tuple[float, float, float], *, font_pt: float) -> None:
+def _draw(
+    plot: Plot, matrix: Matrix, frame: _Frame, place: tuple[float, float, float], *, right: float, font_pt: float
+) -> None:
     left, top, side_in = place
     num_classes = len(matrix.classes)
     cell_in = side_in / num_classes
@@ -212,7 +215,7 @@ def _draw(plot: Plot, matrix: Matrix, frame: _Frame, place: tuple[float, float, 
     plot.write(left + side_in / 2, below + 0.17, matrix.words.columns, size_pt=10.0, color=MUTED, ha="center")
     x, y = left - frame.left_in + MARGIN_IN + 0.15, top + side_in / 2
     plot.write(x, y, matrix.words.rows, size_pt=10.0, color=MUTED, rotation=90, ha="center", va="center")
-    _draw_legend(plot, matrix.words, left, below + 0.38)
+    _draw_legend(plot, matrix.words, left, below + 0.38, right=right)
 
 
 def _cells(matrix: Matrix, side_px: int) -> Image.Image:
@@ -274,16 +277,17 @@ def _cell_size(num_classes: int, largest: int) -> tuple[float, float]:
     return cell_in, 9.0 if num_classes <= 50 else 7.5
 
 
-def _draw_legend(plot: Plot, words: Words, left: float, top: float) -> None:
-    """What the colors mean, for the cells on the diagonal and for the others."""
+def _draw_legend(plot: Plot, words: Words, left: float, top: float, *, right: float) -> None:
+    """What the colors mean, for the cells on the diagonal and for the others; ends at ``right`` at the latest."""
     colors = ((words.diagonal, palette.RIGHT_FILL), (words.others, palette.WRONG_FILL))
-    for line, (name, shade) in enumerate(colors):
+    texts = [f"{name}: 0 to 100 % of {words.legend}" for name, _ in colors]
+    left = min(left, right - 0.55 - max(width_in(text, _LEGEND_PT) for text in texts))
+    for line, ((_, shade), text) in enumerate(zip(colors, texts, strict=True)):
         y = top + 0.2 * line
         scale = np.linspace(_rgb(palette.WELL), _rgb(shade), 64)[None]
         size = round(0.45 * DPI), round(0.12 * DPI)
         plot.paste(Image.fromarray(np.round(255 * scale).astype(np.uint8)).resize(size), left, y - 0.06)
-        text = f"{name}: 0 to 100 % of {words.legend}"
-        plot.write(left + 0.55, y, text, size_pt=8.5, color=MUTED, va="center")
+        plot.write(left + 0.55, y, text, size_pt=_LEGEND_PT, color=MUTED, va="center")
 
 
 def _rgb(shade: palette.Shade) -> NDArray[np.float64]:
