@@ -84,7 +84,7 @@ def list_(
 ) -> None:
     """List the runs in a folder, newest first.
 
-    This is what runs does without a command.
+    resnet-cli runs without a command does the same.
     """
     from resnet_cli.commands.run_list import list_runs
 

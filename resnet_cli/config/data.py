@@ -86,8 +86,8 @@ class ComputeConfig(OfflineConfig):
     engine: Annotated[
         Literal["auto", "torch", "onnxruntime", "openvino"],
         Flag(
-            "Runtime that computes the backbone on a CPU. auto takes the one that finishes first; resnet-cli doctor "
-            "shows which and why.",
+            "Runtime that computes the backbone on a CPU. auto takes the fastest one for the number of images; "
+            "resnet-cli doctor shows which and why.",
             MACHINE,
         ),
     ] = "auto"
@@ -129,9 +129,8 @@ class DataConfig(OfflineConfig):
     multi_label: Annotated[
         bool,
         Flag(
-            "Read DATA as multi-label: any number of labels per image. It is needed where the data do not say so "
-            "themselves: an image has the labels of all its rows, of all class folders that contain it, or of its "
-            "boxes.",
+            "Read DATA as multi-label: any number of labels per image. Data that are marked as multi-label do not need "
+            "it. An image gets the labels of all its rows, of all class folders that contain it, or of its boxes.",
             DATA,
         ),
     ] = False

@@ -173,8 +173,8 @@ class PredictConfig(ComputeConfig):
         # The name of the default in version 0.1.0.
         pydantic.BeforeValidator(lambda value: "auto" if value == "local" else value),
         Flag(
-            "Runtime that computes the backbone on a CPU; auto takes the one that finishes first. Or ray: all cores "
-            "or GPUs of a Ray cluster, into a folder of parts.",
+            "Runtime that computes the backbone on a CPU; auto takes the fastest one for the number of images. ray "
+            "uses all cores or GPUs of a Ray cluster, and writes a folder of parts.",
             MACHINE,
         ),
     ] = "auto"  # type: ignore[assignment]

@@ -188,7 +188,7 @@ export const renderExports = () => {
   at("export-run").disabled = isBusy() && state.job.kind !== "inspect";
   showCommand(at("export-command"), state.project.run_commands[state.run]?.[`export-${at("format").value}`]);
   const rows = state.project.exports.map(({ file, size }) => [file, size, view("files", file)]);
-  rows.push([`model of training ${state.run}`, "as resnet-cli reads it", view("files", `model-${state.run}`)]);
+  rows.push([`model of training ${state.run}`, "for resnet-cli", view("files", `model-${state.run}`)]);
   const key = JSON.stringify([state.project.name, rows]);
   if (at("exports").dataset.key === key) return;
   at("exports").dataset.key = key;
