@@ -124,7 +124,7 @@ def about(seconds: float) -> str:
 
 def _compare_backbones(folder: Path, old: Path, new: Path, machine: list[str]) -> dict[tuple[str, str], Path]:
     """Trains four heads for the second task; returns (backbone, number of labels) -> run folder."""
-    common = ["--classes", NEW, "--mode", "frozen", "--val-fraction", "0.25", "--epochs", "30", *machine]
+    common = ["--classes", NEW, "--mode", "frozen", "--val-fraction", "0.25", *machine]
     runs: dict[tuple[str, str], Path] = {}
     _say("First with few labels, and for comparison the same head on an untrained backbone:")
     for number, (backbone, labels) in enumerate((("0-4", "few"), ("untrained", "few"), ("untrained", "all")), 1):
@@ -160,8 +160,8 @@ def _starting_weights(*, offline: bool) -> str:
         except NetworkError as error:
             output.warn(f"no ImageNet weights on this machine, and no quick download ({error.message})")
             _say(
-                "So the first stage starts from random weights and learns everything from 720 scans. With your own "
-                "photos you would start from ImageNet weights, and both stages would be far better."
+                "So the first stage starts from random weights and learns everything from about 720 scans. With your "
+                "own photos you would start from ImageNet weights, and both stages would be far better."
             )
             return "none"
     _say(f"Starting from the ImageNet weights in {folder}.")

@@ -122,7 +122,12 @@ def show_evaluation(result: EvalResult, *, as_json: bool, quiet: bool, is_short:
     if result.written:
         output.show(files_block("Written", result.written, width=width))
     if is_short and result.model:
-        output.note(f"next: resnet-cli predict photo.jpg --model {shlex.quote(result.model)}")
+        from resnet_cli.model.facts import MODEL_FILE
+
+        # A run folder is a model, too, and its name is shorter.
+        path = Path(result.model)
+        model = path.parent if path.name == MODEL_FILE else path
+        output.note(f"next: resnet-cli predict photo.jpg --model {shlex.quote(str(model))}")
 
 
 def show_comparison(result: ComparisonResult, *, as_json: bool, quiet: bool) -> None:
