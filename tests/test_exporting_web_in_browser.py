@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
-from support.live_page import CONTRASTS, IMAGE, drop, read_answer
+from support.live_page import CONTRASTS, IMAGE, drop, read_answer, visits
 from support.live_server import png
 from support.synthetic_models import images, labels_model, telling_model
 from support.web_folder import export_narrow, real_runtime, static_server
@@ -57,30 +57,8 @@ def address(folder: Path) -> Iterator[str]:
 
 @pytest.fixture
 def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
-    """Opens the page; at the end there may be no errors on its console and no requests to other servers."""
-    faults: list[str] = []
-    contexts = []
-
-    def open_page(url: str = address, **options: Any) -> Any:
-        context = browser.new_context(**({"viewport": {"width": 1100, "height": 800}} | options))
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: faults.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: faults.append(f"error: {error}"))
-        page.on("request", lambda request: _note_request(request.url, url, faults))
-        page.goto(url)
-        page.get_by_text("distinguishes 3 classes").wait_for()
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not faults
-
-
-def _note_request(url: str, own: str, faults: list[str]) -> None:
-    if not url.startswith((own, f"blob:{own}", "data:")):
-        faults.append(f"request: {url}")
+    with visits(browser, address) as visit:
+        yield visit
 
 
 def ask(page: Any, files: Mapping[str, bytes]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.live_page import CONTRASTS, IMAGE, drop, read_answer
+from support.live_page import CONTRASTS, IMAGE, drop, read_answer, visits
 from support.live_server import Server, png, post, serving
 from support.synthetic_models import CLASSES, images
 
@@ -26,36 +26,9 @@ def server(made_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture
 def visit(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
-    """Opens the page; at the end there may be no errors on its console and no requests to other servers."""
-    faults: list[str] = []
-    contexts = []
-
-    def open_page(**options: Any) -> Any:
-        context = browser.new_context(**({"viewport": {"width": 1100, "height": 800}} | options))
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: _note(message.text, faults))
-        page.on("pageerror", lambda error: faults.append(f"error: {error}"))
-        page.on("request", lambda request: _note_request(request.url, server.url, faults))
-        page.goto(server.url)
-        page.get_by_text("distinguishes 3 classes").wait_for()
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not faults
-
-
-def _note(text: str, faults: list[str]) -> None:
     # Chromium's own message about a 422 response, which the page shows.
-    if "422" not in text:
-        faults.append(f"console: {text}")
-
-
-def _note_request(url: str, own: str, faults: list[str]) -> None:
-    if not url.startswith((own, "blob:", "data:")):
-        faults.append(f"request: {url}")
+    with visits(browser, server.url, expected="422") as visit:
+        yield visit
 
 
 @pytest.mark.parametrize("kind", ["drop", "paste"])

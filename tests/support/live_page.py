@@ -3,12 +3,52 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from support.live_server import png
 from support.synthetic_models import images
 
 IMAGE = png(images()[4])
+
+
+@contextlib.contextmanager
+def visits(browser: Any, url: str, *, expected: str = "") -> Iterator[Callable[..., Any]]:
+    """Gives a function that opens the page, in a context of its own, and waits until it has its model.
+
+    At the end there may be no errors on a console and no requests to other servers.
+
+    Args:
+        browser: The fixture.
+        url: The page, unless another one is opened.
+        expected: Part of the messages on the console that are no fault.
+    """
+    faults: list[str] = []
+
+    def note_message(text: str) -> None:
+        if not expected or expected not in text:
+            faults.append(f"console: {text}")
+
+    def note_request(asked: str, own: str) -> None:
+        if not asked.startswith((own, f"blob:{own}", "data:")):
+            faults.append(f"request: {asked}")
+
+    with contextlib.ExitStack() as opened:
+
+        def visit(url: str = url, **options: Any) -> Any:
+            context = browser.new_context(**({"viewport": {"width": 1100, "height": 800}} | options))
+            opened.callback(context.close)
+            page = context.new_page()
+            page.on("console", lambda message: note_message(message.text))
+            page.on("pageerror", lambda error: faults.append(f"error: {error}"))
+            page.on("request", lambda request: note_request(request.url, url))
+            page.goto(url)
+            page.get_by_text("distinguishes 3 classes").wait_for()
+            return page
+
+        yield visit
+    assert not faults
 
 
 def drop(page: Any, kind: str = "drop") -> None:
