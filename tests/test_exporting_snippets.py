@@ -239,6 +239,27 @@ def test_python_makes_the_square_of_the_training(fit: Any, interpolation: Any, m
         np.testing.assert_array_equal(np.asarray(names["fit"](image)), preprocess(image))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("fit", "interpolation"), [("crop", "bilinear"), ("pad", "bicubic"), ("squash", "bilinear")])
+def test_cpp_makes_the_square_of_the_training(fit: Any, interpolation: Any, made_onnx: Path, tmp_path: Path) -> None:
+    if shutil.which("g++") is None or not Path("/usr/include/opencv4").exists():
+        pytest.skip("g++ or OpenCV is not installed")
+    preprocess = Preprocess(resize_size=36, crop_size=32, interpolation=interpolation).with_fit(fit)
+    metadata = dataclasses.replace(OnnxModel.load(made_onnx).metadata, preprocess=preprocess.to_dict())
+    made = program("cpp", Path("model"), dataclasses.replace(metadata, input_kind="float_pixels"), "mnn")
+    resizing = made[made.index("// Resizes to a new width") : made.index("void report")]
+    headers = "".join(f"#include <{name}>\n" for name in ("opencv2/core.hpp", "cmath", "cstdio", "numeric", "vector"))
+    main = "int main() { cv::Mat image(90, 70, CV_8UC3); if (!fread(image.data, 18900, 1, stdin)) return 1;"
+    main += "cv::Mat square = fit(image); fwrite(square.data, 1, square.total() * 3, stdout); }"
+    (tmp_path / "fit.cpp").write_text(headers + resizing + main, encoding="utf-8")
+    done = run(["g++", "-std=c++17", "-I/usr/include/opencv4", "fit.cpp", "-o", "fit", "-lopencv_core"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    # Gray, whose three channels would be rounded to another level together.
+    image = Image.effect_noise((70, 90), 90).convert("RGB")
+    found = subprocess.run(["./fit"], cwd=tmp_path, input=image.tobytes(), capture_output=True, check=True).stdout
+    np.testing.assert_array_equal(np.frombuffer(found, np.uint8).reshape(32, 32, 3), preprocess(image))
+
+
 PROGRAMS = [(kind, language) for kind, languages in SNIPPETS.items() for language in languages]
 #: What the loaders of files check: the names of files, and of inputs that are not found by their place.
 FILES = {
