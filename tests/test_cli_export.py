@@ -36,6 +36,8 @@ from resnet_cli.system.device import REFERENCE
 from resnet_cli.system.paths import sha256_of
 
 pytest_plugins = ["support.small_runs"]
+#: Begins as an exported file does.
+OLD_FILE = b"\x08\x08\x12\x0aresnet-cli, the old file"
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "onnx_predict.py"
 RESULT_KEYS = {
@@ -110,7 +112,7 @@ def test_a_file_that_answers_otherwise_is_not_written(full_run: Trained, monkeyp
         return output._replace(probs=np.roll(output.probs, 1, axis=1))
 
     monkeypatch.setattr(OnnxModel, "predict", turned)
-    Path("m.onnx").write_text("the old file")
+    Path("m.onnx").write_bytes(OLD_FILE)
     refused = run_cli("export", full_run.run, "--out", "m.onnx")
     assert (
         refused.exit_code == 2 and "--out m.onnx: exists already" in refused.stderr and "--overwrite" in refused.stderr
@@ -120,7 +122,7 @@ def test_a_file_that_answers_otherwise_is_not_written(full_run: Trained, monkeyp
     assert result.stdout == ""
     assert "the predictions of onnx differ from the model's, and it was not written" in result.stderr
     assert "differs" in result.stderr and "Different predictions" in result.stderr
-    assert Path("m.onnx").read_text() == "the old file" and os.listdir() == ["m.onnx"]
+    assert Path("m.onnx").read_bytes() == OLD_FILE and os.listdir() == ["m.onnx"]
 
 
 def test_a_file_that_cannot_be_written_is_refused_before_anything_is_computed(full_run: Trained) -> None:
@@ -135,7 +137,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_computed(fu
 def test_an_export_killed_before_the_parity_check_leaves_the_old_file_and_the_next_one_tidies_up(
     full_run: Trained,
 ) -> None:
-    Path("m.onnx").write_text("the old file")
+    Path("m.onnx").write_bytes(OLD_FILE)
     command = [sys.executable, "-c", WAITING, "export", str(full_run.run), "--out", "m.onnx", "--overwrite"]
     process = subprocess.Popen(command, env=command_environment(), stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
@@ -143,7 +145,7 @@ def test_an_export_killed_before_the_parity_check_leaves_the_old_file_and_the_ne
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    assert Path("m.onnx").read_text() == "the old file"
+    assert Path("m.onnx").read_bytes() == OLD_FILE
     hidden, visible = sorted(os.listdir())
     assert visible == "m.onnx" and hidden.startswith(".m.onnx.") and hidden.endswith(".tmp")
     assert run_cli("export", full_run.run, "--out", "m.onnx", "--overwrite").exit_code == 0
@@ -187,6 +189,11 @@ def test_without_a_run_images_must_be_named(full_run: Trained) -> None:
         (["--out", "m.xml"], "--format openvino writes a folder, in which the .xml file has a fixed name"),
         (["--format", "onnx", "--out", "m.pt2"], "--out m.pt2: --format onnx does not write .pt2 files"),
         (["--format", "openvino", "--out", "m.onnx"], "--out m.onnx: --format openvino does not write .onnx files"),
+        (["--out", "x y"], "must end in .onnx try: --out 'x y.onnx'"),
+        (["--format", "pt2", "--out", "net.v2"], "must end in .pt2 try: --out net.v2.pt2"),
+        (["--out", "."], "must end in .onnx try: --out model.onnx"),
+        (["--out", "x y.tflite"], "--format litert --out 'x y'"),
+        (["--overwrite"], "--overwrite has no effect without --out"),
         (["--fp16", "--max-shift", "0.1"], "--max-shift 0.1 has no effect without --int8"),
         (["--max-drop", "0.1"], "--max-drop 0.1 has no effect without --int8 or --fp16"),
         (["--int8", "--max-drop", "2"], "--max-drop 2"),
@@ -202,7 +209,7 @@ def test_what_cannot_be_is_refused(flags: list[str], reason: str) -> None:
     assert result.exit_code == 2 and reason in " ".join(result.stderr.split())
 
 
-@pytest.mark.parametrize(("out", "kind"), [("m.pt2", "pt2"), ("M.ONNX", "onnx"), ("made", "onnx"), (None, "onnx")])
+@pytest.mark.parametrize(("out", "kind"), [("m.pt2", "pt2"), ("M.ONNX", "onnx"), (None, "onnx")])
 def test_the_name_of_the_file_chooses_its_format(out: str | None, kind: str) -> None:
     assert ExportConfig.model_validate({} if out is None else {"out": out}).format == kind
 
@@ -246,14 +253,23 @@ def test_a_timm_folder_is_one_that_timm_reads(full_run: Trained) -> None:
     assert network.pretrained_cfg["label_names"] == list(CLASSES)
 
 
-def test_a_timm_folder_has_its_files_and_never_replaces_one(full_run: Trained) -> None:
+def test_a_timm_folder_has_its_files_and_replaces_only_one_of_an_export(full_run: Trained) -> None:
     first = run_cli("export", full_run.run, "--format", "safetensors", "--out", "made")
     assert first.exit_code == 0, first.output
     assert sorted(os.listdir("made")) == ["config.json", "model.safetensors", METADATA_FILE]
     config = json.loads(Path("made/config.json").read_text())
     assert (config["architecture"], config["num_classes"], config["label_names"]) == ("resnet50", 3, list(CLASSES))
-    second = run_cli("export", full_run.run, "--format", "safetensors", "--out", "made")
-    assert second.exit_code == 2 and "exists already" in second.stderr
+    again = ("export", full_run.run, "--format", "safetensors", "--out", "made")
+    refused = run_cli(*again)
+    assert refused.exit_code == 2 and "exists already" in refused.stderr and "add --overwrite" in refused.stderr
+    Path("made/config.json").write_text("{}")
+    assert run_cli("predict", full_run.photos / "test", "--model", "made").exit_code == 3
+    assert run_cli(*again, "--overwrite").exit_code == 0
+    assert json.loads(Path("made/config.json").read_text()) == config and os.listdir() == ["made"]
+    Path("made/notes.txt").touch()
+    refused = run_cli(*again, "--overwrite")
+    assert refused.exit_code == 2 and "contains notes.txt, which --format safetensors does not write" in refused.stderr
+    assert len(os.listdir("made")) == 4
 
 
 @pytest.mark.parametrize(

@@ -288,8 +288,8 @@ def test_a_wrong_token_is_refused_and_never_shown(
     text = " ".join(result.stderr.split())
     assert result.exit_code == 5 and "hf_wrong" not in result.output
     assert "the token in HF_TOKEN has no write access (HTTP 401" in text
-    # A folder is never replaced.
-    assert "rm -r made && resnet-cli export" in text and Path("made/config.json").exists()
+    # The folder is there now.
+    assert "--out made " in text and f"--push {SPEC} --overwrite" in text and Path("made/config.json").exists()
 
 
 def test_a_hub_that_is_not_there(run: Path, served: UploadServer, monkeypatch: pytest.MonkeyPatch) -> None:

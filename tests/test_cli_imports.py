@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ import typer
 from support.running import IMPORTED, Trained, command_environment, run_cli
 from typer.core import TyperGroup
 
+import resnet_cli
+from resnet_cli.__main__ import _leave_current_folder
 from resnet_cli.cli import COMMANDS, app
 from resnet_cli.engines.backbone_writer import keep_backbone
 
@@ -76,6 +79,27 @@ def test_a_command_imports_only_what_it_uses(
     # The made-up model knows other classes than the photos: it is loaded and then refused.
     assert code == {"eval ONNX PHOTOS --no-report": 3}.get(typed, 2 if not ALLOWED[typed] else 0), done.stderr
     assert set(imported) & HEAVY <= ALLOWED[typed]
+
+
+def test_the_current_folder_offers_no_modules(here: Path) -> None:
+    for name in ("typer", "rich", "pydantic", "onnx"):
+        Path(name).mkdir()
+        Path(name, "__init__.py").write_text("raise SystemExit('imported from the current folder')")
+    environment = command_environment() | {"PYTHONPATH": str(Path(resnet_cli.__file__).parents[1])}
+    command = [sys.executable, "-m", "resnet_cli", "export", "--format", "torchscript"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "torch has deprecated it" in done.stderr
+
+
+def test_a_clone_that_is_the_current_folder_is_searched_last(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clone = str(Path(resnet_cli.__file__).parents[1])
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    for others, after in ((["libraries"], ["libraries", clone]), (["libraries", clone], ["libraries", clone])):
+        monkeypatch.setattr(sys, "path", [clone, *others])
+        _leave_current_folder()
+        assert sys.path == after
+    # The processes that are started find it too.
+    assert os.environ["PYTHONPATH"] == os.pathsep.join(["elsewhere", clone])
 
 
 def test_the_list_of_commands_says_what_each_says_of_itself() -> None:

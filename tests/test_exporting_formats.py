@@ -46,7 +46,16 @@ def test_the_main_file_of_a_folder_names_the_folder(tmp_path: Path) -> None:
         (folder / METADATA_FILE).touch()
         assert opening.exported_kind(folder) == kind
         if not file.endswith((".onnx", ".safetensors")):
-            assert opening.exported_kind(folder / file) == kind
+            for name in (file, "labels.txt", METADATA_FILE):
+                assert opening.exported_kind(folder / name) == kind
+
+
+@pytest.mark.parametrize("file", ["model.xml", "model.mlpackage"])
+def test_a_folder_without_its_metadata_is_refused_with_what_it_lacks(tmp_path: Path, file: str) -> None:
+    (tmp_path / "made" / file).mkdir(parents=True)
+    with pytest.raises(ModelError, match=f"a folder without {METADATA_FILE}") as caught:
+        opening.open_exported(tmp_path / "made")
+    assert "resnet-cli export RUN --format" in str(caught.value.hint) and "--out" not in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -166,4 +175,4 @@ def test_a_damaged_folder_is_named_with_the_command_that_makes_another(tmp_path:
     with pytest.raises(ModelError) as caught:
         opening.open_exported(tmp_path)
     assert caught.value.message.startswith(str(tmp_path)) and reason in caught.value.message
-    assert str(caught.value.hint).endswith("export the model again: resnet-cli export RUN")
+    assert "export the model again: resnet-cli export RUN" in str(caught.value.hint)

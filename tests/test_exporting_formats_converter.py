@@ -22,3 +22,17 @@ def test_what_a_converter_prints_is_shown_only_if_it_fails(tmp_path: Path, capfd
     with pytest.raises(SetupError, match=r"exit code 3\): it says nothing"):
         run_converter([sys.executable, "-c", "raise SystemExit(3)"], made, name="a converter 1.0")
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_relative_path_of_modules_means_the_same_in_the_folder_of_the_converter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "module_of_a_test.py").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "modules")
+    made = tmp_path / "new" / "made"
+    made.parent.mkdir()
+    code = "import module_of_a_test; open('made', 'w').close()"
+    run_converter([sys.executable, "-c", code], made, name="a converter 1.0")
+    assert made.exists()

@@ -26,7 +26,7 @@ from resnet_cli.exported import coreml
 from resnet_cli.exported.metadata import ExportMetadata
 from resnet_cli.exported.opening import exported_kind, open_exported
 from resnet_cli.exporting.export import Job, check
-from resnet_cli.exporting.formats.base import write_texts
+from resnet_cli.exporting.formats.coreml import CoreMlFormat
 from resnet_cli.exporting.parity import predict_all
 from resnet_cli.exporting.verification_data import VerificationImages
 from resnet_cli.predictor import TorchPredictor
@@ -86,9 +86,10 @@ def _damage(folder: Path, opened: Any) -> None:
     """What does not fit the metadata beside it is refused, and so is a file that is no package."""
     kind = type(opened)
     metadata = ExportMetadata.read(folder)
+    write_texts = CoreMlFormat().write_texts
     write_texts(folder, dataclasses.replace(metadata, classes=tuple(reversed(metadata.classes))))
-    with pytest.raises(ModelError, match="classes of the Core ML program"):
-        kind(folder).predict_images(images()[:1])
+    with pytest.raises(ModelError, match="does not fit its metadata"):
+        kind(folder)
     write_texts(folder, dataclasses.replace(metadata, outputs=("probs",)))
     with pytest.raises(ModelError, match="does not fit its metadata"):
         kind(folder)
@@ -147,9 +148,9 @@ def test_on_macos_a_classifier_answers_by_class_name(folder: Path, monkeypatch: 
 
         def get_spec(self) -> Any:
             outputs = [_feature(name, WhichOneof=lambda _, kind=kind: kind) for name, kind in kinds.items()]
-            return SimpleNamespace(
-                description=SimpleNamespace(input=[_feature("image", imageType=image_type)], output=outputs)
-            )
+            inputs = [_feature("image", imageType=image_type)]
+            about = SimpleNamespace(userDefined={"resnet_cli": json.dumps({"classes": json.dumps(CLASSES)})})
+            return SimpleNamespace(description=SimpleNamespace(input=inputs, output=outputs, metadata=about))
 
         def predict(self, given: dict[str, Image.Image]) -> dict[str, Any]:
             assert given["image"].mode == "RGB" and given["image"].size == (32, 32)
@@ -181,5 +182,5 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     make_narrow(monkeypatch)
     job = Job(telling_model(), ExportConfig(format="coreml"))
     (tmp_path / "coreml" / "model.mlpackage").mkdir(parents=True)
-    write_texts(tmp_path / "coreml", job.metadata)
+    CoreMlFormat().write_texts(tmp_path / "coreml", job.metadata)
     return tmp_path / "coreml"

@@ -73,7 +73,7 @@ def test_what_is_missing_is_said_before_anything_is_computed(monkeypatch: pytest
 
 def test_a_folder_needs_only_the_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_narrow(monkeypatch)
-    Job(made_up_model(), ExportConfig(format="litert")).metadata.write(tmp_path)
+    Job(made_up_model(), ExportConfig(format="litert")).metadata.write(tmp_path, [])
     (tmp_path / loading.MODEL_FILE).write_bytes(b"not a model")
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "ai_edge_litert.interpreter", None)

@@ -11,12 +11,17 @@ import pytest
 from resnet_cli.errors import ConfigError, DiskError
 from resnet_cli.exporting.new_output import new_output
 from resnet_cli.system.locks import folder_lock
+from resnet_cli.system.paths import refuse_existing
+
+
+def _allow() -> None:
+    """Anything may be replaced."""
 
 
 def test_a_file_has_its_own_name_from_the_beginning_and_replaces_the_old_one_at_the_end(tmp_path: Path) -> None:
     out = tmp_path / "pets.bin"
     out.write_text("old")
-    with new_output(out, "model.onnx", is_folder=False) as made:
+    with new_output(out, "model.onnx", is_folder=False, check=_allow) as made:
         made.write_text("new")
         assert made.name == "model.onnx" and out.read_text() == "old"
     assert out.read_text() == "new" and os.listdir(tmp_path) == ["pets.bin"]
@@ -30,15 +35,18 @@ def test_an_error_leaves_what_was_there(tmp_path: Path, is_folder: bool) -> None
 
     with (
         pytest.raises(DiskError, match="No space left"),
-        new_output(tmp_path / "made", "m", is_folder=is_folder) as made,
+        new_output(tmp_path / "made", "m", is_folder=is_folder, check=_allow) as made,
     ):
         fail(made)
     assert os.listdir(tmp_path) == []
 
 
-def test_a_folder_never_replaces_another_one(tmp_path: Path) -> None:
+def test_what_has_been_made_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     out = tmp_path / "litert"
-    with pytest.raises(ConfigError, match="exists already"), new_output(out, "litert", is_folder=True) as made:
+    with (
+        pytest.raises(ConfigError, match="exists already"),
+        new_output(out, "litert", is_folder=True, check=lambda: refuse_existing(out)) as made,
+    ):
         (made / "model").touch()
         out.mkdir()
     assert os.listdir(tmp_path) == ["litert"] and os.listdir(out) == []
@@ -46,11 +54,56 @@ def test_a_folder_never_replaces_another_one(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no locks of folders")
 def test_what_a_killed_process_left_is_removed_and_what_another_one_writes_is_not(tmp_path: Path) -> None:
-    abandoned, alive, other = (tmp_path / f".{name}.tmp" for name in ("m.onnx.1", "m.onnx.2", "n.onnx.3"))
-    for folder in (abandoned, alive, other):
+    names = [f"m.onnx.{'1' * 32}", f"m.onnx.{'2' * 32}", f"n.onnx.{'3' * 32}", "m.onnx.mine"]
+    abandoned, alive, other, of_a_user = (tmp_path / f".{name}.tmp" for name in names)
+    for folder in (abandoned, alive, other, of_a_user):
         folder.mkdir()
         (folder / "m.onnx").write_text("half")
-    with folder_lock(alive) as is_free, new_output(tmp_path / "m.onnx", "m.onnx", is_folder=False) as made:
+    with (
+        folder_lock(alive) as is_free,
+        new_output(tmp_path / "m.onnx", "m.onnx", is_folder=False, check=_allow) as made,
+    ):
         assert is_free
         made.write_text("whole")
-    assert sorted(os.listdir(tmp_path)) == sorted([alive.name, other.name, "m.onnx"])
+    assert sorted(os.listdir(tmp_path)) == sorted([alive.name, other.name, of_a_user.name, "m.onnx"])
+
+
+def test_a_folder_is_replaced_as_a_whole_and_stays_if_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "litert"
+    out.mkdir()
+    (out / "old").touch()
+    with monkeypatch.context() as patch:
+        rename = Path.rename
+
+        def fail(self: Path, target: Path) -> Path:
+            if self.name == "made":
+                raise OSError(28, "No space left on device")
+            return rename(self, target)
+
+        patch.setattr(Path, "rename", fail)
+        with pytest.raises(DiskError), new_output(out, "made", is_folder=True, check=_allow):
+            pass
+    assert os.listdir(out) == ["old"] and os.listdir(tmp_path) == ["litert"]
+    with new_output(out, "made", is_folder=True, check=_allow) as made:
+        (made / "new").touch()
+        assert os.listdir(out) == ["old"]
+    assert os.listdir(out) == ["new"] and os.listdir(tmp_path) == ["litert"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no locks of folders")
+def test_a_folder_that_a_killed_process_was_replacing_comes_back(tmp_path: Path) -> None:
+    out, hidden = tmp_path / "litert", tmp_path / f".litert.{'1' * 32}.tmp"
+    (hidden / "replaced").mkdir(parents=True)
+    (hidden / "replaced" / "old").touch()
+    with pytest.raises(ConfigError), new_output(out, "litert", is_folder=True, check=lambda: refuse_existing(out)):
+        pass
+    assert os.listdir(out) == ["old"] and os.listdir(tmp_path) == ["litert"]
+
+
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path: Path) -> None:
+    out = tmp_path / f"{'ä' * 120}.onnx"
+    with new_output(out, "m.onnx", is_folder=False, check=_allow) as made:
+        made.touch()
+    assert os.listdir(tmp_path) == [out.name]

@@ -73,7 +73,10 @@ def test_what_an_engine_does_instead_of_an_answer_is_a_result(
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_engine_is_found_without_importing_it() -> None:
+def test_an_engine_is_found_without_importing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "no_such_module").mkdir()
+    # A mere folder, such as that of an export, is no engine.
+    monkeypatch.syspath_prepend(tmp_path)
     found = {one.key for one in installed_engines()}
     assert "onnxruntime" in found
     assert Engine("none", "None", "no_such_module", ("no-such-package",)).version() is None

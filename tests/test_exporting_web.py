@@ -17,7 +17,7 @@ from resnet_cli.errors import ConfigError, ModelError, NetworkError
 from resnet_cli.exported.onnx import OnnxModel
 from resnet_cli.exported.opening import open_exported
 from resnet_cli.exported.web import NETWORK_FILE, WebModel
-from resnet_cli.exporting.formats.web import _engines
+from resnet_cli.exporting.formats.web import WebFormat, _engines
 from resnet_cli.exporting.web.folder import POLICY
 from resnet_cli.exporting.web.graphs import store_halves
 from resnet_cli.network import web_runtime
@@ -65,6 +65,11 @@ def test_the_document_runs_no_script_and_no_style_of_its_own(folder: Path) -> No
     assert "unsafe-inline" not in POLICY and "'unsafe-eval'" not in POLICY and "http" not in POLICY
     assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:|<script(?![^>]*\ssrc=)|https?://", html)
     assert not re.search(r"READABLE|NO_SCRIPT|HEAD\b|BEFORE\b", html)
+
+
+def test_an_export_knows_all_of_its_own_files(folder: Path) -> None:
+    # By them it recognizes a folder that it may replace.
+    assert {path.name for path in folder.iterdir()} <= {*WebFormat.files, *WebFormat.texts}
 
 
 def test_every_file_that_another_one_names_is_there(folder: Path) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import sys
+from pathlib import Path
 
 import pytest
 
 from resnet_cli.errors import SetupError
-from resnet_cli.system.extras import _numbers, optional_import, require_version
+from resnet_cli.system.extras import _numbers, is_installed, optional_import, require_version
 
 
 @pytest.mark.parametrize(
@@ -48,3 +49,15 @@ def test_a_package_that_is_missing_is_told_from_one_that_is_broken(
     ):
         importlib.import_module(module)
     assert caught.value.hint == "pip install x"
+
+
+def test_a_folder_with_the_name_of_a_package_is_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "engine_of_a_test").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert is_installed("json") and not is_installed("engine_of_a_test")
+    with (
+        pytest.raises(SetupError, match="--format x needs X, which is not installed"),
+        optional_import("engine_of_a_test", name="X", purpose="--format x", hint="pip install x"),
+    ):
+        importlib.import_module("engine_of_a_test")
+    assert "engine_of_a_test" not in sys.modules

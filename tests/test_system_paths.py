@@ -132,6 +132,12 @@ def test_a_check_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 @linux_only
+def test_a_name_that_is_too_long_is_found_before_anything_is_computed(tmp_path: Path) -> None:
+    with pytest.raises(DiskError, match="too long"):
+        check_writable(tmp_path / f"{'a' * 300}.onnx")
+
+
+@linux_only
 def test_a_folder_that_nobody_can_write_is_a_disk_error() -> None:
     with pytest.raises(DiskError, match="cannot write /proc/file") as error:
         check_writable(Path("/proc/file"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import time
 from collections.abc import Callable
@@ -25,13 +26,7 @@ from resnet_cli.model.model_file import Model
 from resnet_cli.model.weights import load_model
 from resnet_cli.system.caches import require_temporary_folder
 from resnet_cli.system.events import OnStatus, OnWork, no_status
-from resnet_cli.system.paths import (
-    NEW_NAME,
-    check_writable,
-    make_dir,
-    refuse_existing,
-    sha256_of,
-)
+from resnet_cli.system.paths import check_writable, make_dir, sha256_of
 from resnet_cli.text import Summarized, percent, size
 from resnet_cli.version import SCHEMA_VERSION
 
@@ -138,15 +133,15 @@ def export(
     job = Job(model, config)
     job.check()
     out = config.out or job.default_path()
-    if job.is_folder or (config.out is not None and not config.overwrite):
-        refuse_existing(out, hint=NEW_NAME if job.is_folder else "choose another name, or add --overwrite")
+    check_out = functools.partial(job.check_replaceable, out)
+    check_out()
     check_writable(out)
     images = images_to_verify(model, config)
     expected = model_output(model, images, on_work)
     if config.out is not None:
         # Not beside the model: its run may have been removed since then, and half a run must not come back.
         make_dir(out.parent)
-    with new_output(out, job.file_name(), is_folder=job.is_folder) as temporary:
+    with new_output(out, job.file_name(), is_folder=job.is_folder, check=check_out) as temporary:
         on_status(f"writing {job.name}")
         file = job.write(temporary, on_work)
         parity = check(job, temporary, file, images, expected, on_work=on_work, on_status=on_status)

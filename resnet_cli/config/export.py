@@ -20,8 +20,8 @@ CONTENT, PROGRAM = "Content of the file", "Program"
 VERIFICATION, HUB = "Verification", "Hugging Face Hub"
 #: Format -> those of the fields in :data:`_SPECIAL` that have an effect on it; the others are refused.
 FORMAT_OPTIONS: Mapping[str, frozenset[str]] = {
-    "onnx": frozenset({"input", "int8", "fp16", "novelty", "outputs", "overwrite"}),
-    "pt2": frozenset({"input", "novelty", "outputs", "overwrite"}),
+    "onnx": frozenset({"input", "int8", "fp16", "novelty", "outputs"}),
+    "pt2": frozenset({"input", "novelty", "outputs"}),
     "safetensors": frozenset(),
     "openvino": frozenset({"int8", "fp16", "novelty", "outputs"}),
     "litert": frozenset({"int8", "fp16", "novelty", "outputs"}),
@@ -31,8 +31,10 @@ FORMAT_OPTIONS: Mapping[str, frozenset[str]] = {
     "executorch": frozenset({"int8", "novelty", "outputs"}),
     "coreml": frozenset({"fp16", "novelty", "outputs"}),
 }
-#: Fields that have an effect only on some formats. ``overwrite`` belongs to files: a folder is never replaced.
-_SPECIAL = ("input", "int8", "fp16", "novelty", "outputs", "overwrite", "web_runtime")
+#: Fields that have an effect only on some formats.
+_SPECIAL = ("input", "int8", "fp16", "novelty", "outputs", "web_runtime")
+#: Formats of one file, which their suffix names; the others are folders.
+FILE_FORMATS = frozenset({"onnx", "pt2"})
 _WITHOUT_EFFECT = {
     name: fields
     for name, options in FORMAT_OPTIONS.items()
@@ -63,6 +65,16 @@ _SUFFIXES = {
 }
 
 
+def _require_suffix(out: str | Path, name: Any) -> None:
+    """Refuses a name by which other commands would not recognize the format of a file."""
+    if name in FILE_FORMATS:
+        wanted = Path(out, f"model.{name}") if Path(out).is_dir() else Path(f"{Path(out)}.{name}")
+        raise ConfigError(
+            f"--out {out}: the name of a file of --format {name} must end in .{name}",
+            hint=f"--out {shlex.quote(str(wanted))}",
+        )
+
+
 def _is_not(name: str, config: ExportConfig) -> bool:
     return config.format != name
 
@@ -81,7 +93,11 @@ class ExportConfig(OfflineConfig):
     ] = "onnx"
     out: Annotated[Path | None, Flag("The file to write.", default="beside the model")] = None
     overwrite: Annotated[
-        bool, Flag("Replace the file of --out if it exists. The old one stays until the new one has passed its checks.")
+        bool,
+        Flag(
+            "Replace what an earlier export wrote: the file of --out, or the folder. The old one stays until the new "
+            "one has passed its checks. Nothing else is ever replaced."
+        ),
     ] = False
     licence: Annotated[
         Annotated[str, Field(min_length=1, max_length=1000)] | None,
@@ -181,13 +197,14 @@ class ExportConfig(OfflineConfig):
         suffix = Path(out).suffix.lower()
         told = _SUFFIXES.get(suffix)
         if told is None:
+            _require_suffix(out, values.get("format", "onnx"))
             return values
         options = FORMAT_OPTIONS.get(told)
         if options is None:
             raise ConfigError(
                 f"--out {out}: no format of this version writes {suffix} files", hint="choose another name"
             )
-        if "overwrite" not in options:
+        if told not in FILE_FORMATS:
             raise ConfigError(
                 f"--out {out}: --format {told} writes a folder, in which the {suffix} file has a fixed name",
                 hint=f"--format {told} --out {shlex.quote(str(Path(out).with_suffix('')))}",
@@ -224,7 +241,11 @@ class ExportConfig(OfflineConfig):
             "and --no-novelty: choose one",
         ),
         *snippet_rules(),
-        Rule(("overwrite",), lambda config: config.out is not None, "has no effect without --out"),
+        Rule(
+            ("overwrite",),
+            lambda config: config.out is not None or config.format not in FILE_FORMATS,
+            "has no effect without --out",
+        ),
         Rule(
             ("max_drop",),
             lambda config: config.benchmark or config.int8 or config.fp16,

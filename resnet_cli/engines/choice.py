@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import importlib.util
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from resnet_cli.engines.rates import Conditions, Rate, read_rates
 from resnet_cli.errors import ConfigError, SetupError, missing_extra
 from resnet_cli.installation import install_command
+from resnet_cli.system.extras import is_installed
 from resnet_cli.system.processor import this_processor
 from resnet_cli.system.threads import engine_threads, is_busy
 
@@ -64,7 +64,7 @@ def installed_engines() -> dict[Engine, str]:
     """The engines that are installed, with their versions; none of them is imported."""
     found: dict[Engine, str] = {}
     for name in NAMES:
-        if importlib.util.find_spec(name) is not None:
+        if is_installed(name):
             try:
                 found[name] = importlib.metadata.version(name)
             except importlib.metadata.PackageNotFoundError:

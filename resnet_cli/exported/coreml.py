@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import json
 import sys
 import threading
 from collections.abc import Sequence
@@ -134,6 +135,12 @@ def check_description(spec: Any, model: ExportedModel) -> set[str]:
         expected = {LABEL: "stringType", PROBS: "dictionaryType"}
     if NOVELTY in model.metadata.outputs:
         expected[NOVELTY] = "multiArrayType"
-    if inputs != [(IMAGE, side, side, rgb)] or kinds != expected:
+    # The names of the classes are in the program of a classifier only.
+    own = json.loads(found.metadata.userDefined.get("resnet_cli", "{}"))
+    if (
+        inputs != [(IMAGE, side, side, rgb)]
+        or kinds != expected
+        or json.loads(own.get("classes", "[]")) != list(model.classes)
+    ):
         raise ModelError(f"{model.path}: damaged: its program does not fit its metadata")
     return set(kinds)

@@ -24,6 +24,8 @@ from resnet_cli.system.muting import STDERR, muted, quiet
 from resnet_cli.system.threads import num_threads
 
 MODEL_FILE = "model.pte"
+#: The module that runs programs. Not `executorch.runtime`, which imports the compiler too, for many seconds.
+_RUNTIME = "executorch.extension.pybindings._C"
 #: ExecuTorch's name of the only method.
 _METHOD = "forward"
 
@@ -82,11 +84,10 @@ def load_runtime(purpose: str) -> Any:
         SetupError: It is not installed, or not with a torch that fits it.
     """
     hint = install_command("executorch")
-    with optional_import("executorch", name="ExecuTorch", purpose=purpose, hint=hint):
-        importlib.import_module("executorch.extension.pybindings")
+    with optional_import(_RUNTIME, name="ExecuTorch", purpose=purpose, hint=hint):
+        importlib.import_module(_RUNTIME.rpartition(".")[0])
     require_version("executorch", "1.5.1", "1.6", purpose=purpose, extra="executorch")
     # ExecuTorch does not say which torch it was compiled for. With torch 2.11 it is imported, and no image is computed.
     require_version("torch", "2.14", "2.16", purpose=f"{purpose}: ExecuTorch 1.5", extra="executorch")
-    with optional_import("executorch", name="ExecuTorch", purpose=purpose, hint=hint), quiet():
-        # Not `executorch.runtime`, which imports the compiler too, for many seconds.
-        return importlib.import_module("executorch.extension.pybindings._C")
+    with optional_import(_RUNTIME, name="ExecuTorch", purpose=purpose, hint=hint), quiet():
+        return importlib.import_module(_RUNTIME)

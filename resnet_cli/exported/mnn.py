@@ -50,10 +50,15 @@ class MnnModel(ExportedModel):
                 self._module = nn.load_module_from_file(file, [PIXELS], self._names, runtime_manager=manager)
         except SystemError as error:
             raise ModelError(f"{path}: MNN {self._mnn.version()} cannot read it") from error
-        if found["inputNames"] != [PIXELS] or PROBS not in self._names:
+        side = self.preprocess.crop_size
+        shapes = [one.shape[1:] for one in found["inputs"]]
+        if found["inputNames"] != [PIXELS] or shapes != [[3, side, side]] or PROBS not in self._names:
             raise ModelError(f"{path}: damaged: its graph does not fit its metadata")
         self.has_novelty = NOVELTY in self._names
         self._lock = threading.Lock()
+        if not self.metadata.files:
+            # Only an answer tells how many classes it has.
+            self.predict([np.zeros((side, side, 3), np.uint8)])
 
     def predict(self, inputs: Sequence[Pixels]) -> ModelOutput:
         """Probabilities, and novelty if the graph has it."""

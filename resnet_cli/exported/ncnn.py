@@ -56,6 +56,9 @@ class NcnnModel(ExportedModel):
             is_read = self._net.load_param(str(path / PARAM_FILE)) == 0 == self._net.load_model(str(path / BIN_FILE))
         if not is_read or self._net.input_names() != [PIXELS] or self._net.output_names() != [PROBS]:
             raise ModelError(f"{path}: ncnn {self._ncnn.__version__} cannot read it")
+        if not self.metadata.files:
+            # Only an answer tells how many classes it has.
+            self._run(np.zeros((*[self.preprocess.crop_size] * 2, 3), np.uint8))
 
     def predict(self, inputs: Sequence[Pixels]) -> ModelOutput:
         """Probabilities; ncnn has no operator that finds the nearest training images."""

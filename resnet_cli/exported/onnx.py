@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -16,6 +17,7 @@ from resnet_cli.errors import ModelError
 from resnet_cli.exported.base import ExportedModel
 from resnet_cli.exported.metadata import HEATMAP, IMAGES, NOVELTY, OUTPUTS, PROBS, RAW_IMAGES, ExportMetadata
 from resnet_cli.images import Pixels
+from resnet_cli.model.heatmap import STRIDE_PX
 from resnet_cli.model.output import ModelOutput
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.no_telemetry import import_onnxruntime
@@ -82,6 +84,8 @@ class OnnxModel(ExportedModel):
 
                 source = cut_preprocessing(path)
             session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except ModelError:
+            raise
         except Exception as error:
             # The file is not trusted, and the runtime's errors have no other common base class.
             raise ModelError(f"{path}: not an ONNX file that can be run: {_first_line(error)}") from error
@@ -148,15 +152,19 @@ def _batches(inputs: Sequence[Prepared]) -> list[list[int]]:
 
 def _check_shape(session: onnxruntime.InferenceSession, metadata: ExportMetadata, path: Path) -> None:
     """Refuses a graph that is not what the metadata says."""
-    inputs = {node.name for node in session.get_inputs()}
+    inputs = {node.name: node.shape for node in session.get_inputs()}
     outputs = {node.name: node.shape for node in session.get_outputs()}
     wanted = RAW_IMAGES if metadata.input_kind == "picture" else IMAGES
+    side = Preprocess.from_dict(dict(metadata.preprocess)).crop_size
+    cells = ["b", *[math.ceil(side / STRIDE_PX)] * 2]
     if (
         metadata.input_kind not in {"picture", "tensor"}
-        or inputs != {wanted}
+        or inputs.keys() != {wanted}
+        or (metadata.input_kind == "tensor" and inputs[wanted][1:] != [3, side, side])
         or PROBS not in outputs
         or outputs[PROBS][1:] != [len(metadata.classes)]
         or not outputs.keys() <= set(OUTPUTS)
+        or outputs.get(HEATMAP, cells)[1:] != cells[1:]
         or (metadata.outputs and outputs.keys() != set(metadata.outputs))
         or not all(isinstance(size, int) for shape in outputs.values() for size in shape[1:])
     ):

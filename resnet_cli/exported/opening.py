@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import pkgutil
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from resnet_cli.errors import ConfigError, ModelError, UntrustedFileError
 from resnet_cli.exported.base import ExportedModel
-from resnet_cli.exported.metadata import EXPORT_AGAIN, METADATA_FILE
+from resnet_cli.exported.metadata import EXPORT_AGAIN, METADATA_FILE, ExportMetadata
 from resnet_cli.network import hub, registry
 from resnet_cli.system.latest import real_path
 
@@ -25,21 +26,33 @@ _FOLDERS: Mapping[str, tuple[str, str]] = {
     "timm": ("model.safetensors", "timm:TimmModel"),
 }
 
+#: Formats of folders whose main file has a name that no run folder has. The weights of a timm folder are read as
+#: weights, and the network of a web folder as an ONNX file.
+_UNMISTAKABLE = tuple(kind for kind in _FOLDERS if kind not in {"timm", "web"})
+#: Names of files that name the folder that they are in.
+_INSIDE = frozenset(
+    {*(_FOLDERS[kind][0] for kind in _UNMISTAKABLE), "model.bin", "model.ncnn.bin", "labels.txt", METADATA_FILE}
+)
+#: The names of exported files end so; what they contain is the format of this name.
+FILE_SUFFIXES = (".onnx", ".pt2")
+
 
 def exported_kind(spec: str | os.PathLike[str]) -> str | None:
     """The kind of exported model that a path names; None if it names something else.
 
     Returns:
-        ``onnx``, ``pt2``, or the format of a folder, which the main file in it names as well.
+        ``onnx``, ``pt2``, or the format of a folder, which a file in it names as well.
     """
     path = Path(spec)
-    if path.suffix.lower() in {".onnx", ".pt2"}:
-        return "onnx" if path.suffix.lower() == ".onnx" else "pt2"
     if os.path.isfile(path / METADATA_FILE):
         return next((kind for kind, (file, _) in _FOLDERS.items() if os.path.exists(path / file)), "timm")
-    if os.path.isfile(path.parent / METADATA_FILE):
-        # The weights of a timm folder are read as weights.
-        return next((kind for kind, (file, _) in _FOLDERS.items() if path.name == file and kind != "timm"), None)
+    if path.suffix.lower() in FILE_SUFFIXES:
+        return path.suffix.lower()[1:]
+    if os.path.isdir(path) and path.name not in _INSIDE:
+        # Without its metadata it cannot be opened, and the error says so.
+        return next((kind for kind in _UNMISTAKABLE if os.path.exists(path / _FOLDERS[kind][0])), None)
+    if os.path.isfile(path.parent / METADATA_FILE) and path.name in _INSIDE:
+        return exported_kind(path.parent)
     return None
 
 
@@ -66,44 +79,62 @@ def check_trust(specs: Sequence[str], *, trusted: bool) -> None:
         raise ConfigError("--trust has no effect: no model is a .pt2 file", hint="remove it")
 
 
-def open_exported(path: Path, *, trusted: bool = False) -> ExportedModel:
+def open_exported(path: Path, *, trusted: bool = False, without_preprocessing: bool = False) -> ExportedModel:
     """Opens what ``resnet-cli export`` wrote.
 
     Args:
         path: A path whose kind :func:`exported_kind` knows.
         trusted: Whether code in the file may run; only a ``.pt2`` file holds any.
+        without_preprocessing: For an ``.onnx`` file; see :meth:`~resnet_cli.exported.onnx.OnnxModel.load`.
 
     Raises:
         ConfigError: There is no such file.
-        ModelError: It is damaged, or another program wrote it.
+        ModelError: It is damaged, was changed after the export, or another program wrote it.
         UntrustedFileError: It may run code, and is not trusted.
         SetupError: Its runtime is not installed.
     """
     if not path.exists():
-        raise ConfigError(f"{path}: no such file", hint="make one: resnet-cli export RUN")
+        raise ConfigError(
+            f"{path}: no such file", hint=f"make one: resnet-cli export RUN --out {shlex.quote(str(path))}"
+        )
+    kind = exported_kind(path)
+    if kind is None:
+        raise ModelError(f"{path}: not an exported model")
+    if kind == "pt2" and not trusted:
+        raise UntrustedFileError(
+            f"{path}: loading a .pt2 file may run any code that is in it",
+            hint="add --trust if you made it yourself; an .onnx file needs no trust",
+        )
+    folder = path.parent if path.name in _INSIDE else path
+    is_whole = os.path.isfile(folder / METADATA_FILE)
     try:
-        return _open(path, exported_kind(path), trusted=trusted)
-    except ModelError as error:
-        error.hint = error.hint or EXPORT_AGAIN
-        raise
+        if path.is_dir() and not is_whole:
+            raise ModelError(f"{path}: a folder without {METADATA_FILE}, which says how to use what is in it")
+        if kind == "onnx":
+            from resnet_cli.exported.onnx import OnnxModel
 
+            return OnnxModel.load(path, without_preprocessing=without_preprocessing)
+        if kind == "pt2":
+            from resnet_cli.exported.pt2 import Pt2Model
 
-def _open(path: Path, kind: str | None, *, trusted: bool) -> ExportedModel:
-    if kind == "onnx":
-        from resnet_cli.exported.onnx import OnnxModel
-
-        return OnnxModel.load(path)
-    if kind == "pt2":
-        if not trusted:
-            raise UntrustedFileError(
-                f"{path}: loading a .pt2 file may run any code that is in it",
-                hint="add --trust if you made it yourself; an .onnx file needs no trust",
-            )
-        from resnet_cli.exported.pt2 import Pt2Model
-
-        return Pt2Model(path)
-    if kind is not None:
-        folder = path if os.path.isfile(path / METADATA_FILE) else path.parent
+            return Pt2Model(path)
+        metadata = ExportMetadata.read(folder)
+        # The file that tells the format may be what is missing.
+        kind = next((name for name, (file, _) in _FOLDERS.items() if file in metadata.files), kind)
+        metadata.check_files(folder)
         opened: ExportedModel = pkgutil.resolve_name(f"{__package__}.{_FOLDERS[kind][1]}")(folder)
         return opened
-    raise ModelError(f"{path}: not an exported model")
+    except ModelError as error:
+        if error.hint is not None:
+            raise
+        raise ModelError(error.message, hint=_again(kind, folder if is_whole else None)) from error
+
+
+def _again(kind: str, folder: Path | None) -> str:
+    """What to do about a damaged file, or a damaged folder, which the command then replaces."""
+    command = EXPORT_AGAIN
+    if kind != "onnx":
+        command += f" --format {'safetensors' if kind == 'timm' else kind}"
+    if folder is not None:
+        command += f" --out {shlex.quote(str(folder))} --overwrite"
+    return f"copy it again from where it was written, or, with the options of that time, {command}"

@@ -15,7 +15,8 @@ from resnet_cli.exported.metadata import NOVELTY, PIXELS, PROBS, ExportMetadata
 from resnet_cli.images import Pixels
 from resnet_cli.model.output import ModelOutput
 
-MODEL_FILE = "model.xml"
+#: The graph, and its constants.
+MODEL_FILE, WEIGHTS_FILE = "model.xml", "model.bin"
 
 
 class OpenVinoModel(ExportedModel):

@@ -39,12 +39,13 @@ class TimmModel(ExportedModel):
         try:
             config = json.loads((path / CONFIG_FILE).read_text(encoding="utf-8"))
             written, num_classes = config["pretrained_cfg"], int(config["num_classes"])
+            side = tuple(written["input_size"])[1:]
             normalised = dataclasses.replace(self.preprocess, mean=tuple(written["mean"]), std=tuple(written["std"]))
         except OSError as error:
             raise ModelError(f"{path / CONFIG_FILE}: cannot be read: {error.strerror or error}") from error
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ModelError(f"{path / CONFIG_FILE}: damaged: not the configuration of a timm model") from error
-        if num_classes != len(self.classes):
+        if num_classes != len(self.classes) or side != (self.preprocess.crop_size,) * 2:
             raise ModelError(f"{path}: damaged: {CONFIG_FILE} does not fit its metadata")
         network = ResNet50(num_classes)
         load_tensors(network, read_tensors(path / WEIGHTS_FILE), path / WEIGHTS_FILE)

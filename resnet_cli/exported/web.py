@@ -41,9 +41,11 @@ class WebModel(ExportedModel):
         except Exception as error:
             # The files are not trusted, and the runtime's errors have no other common base class.
             raise ModelError(f"{path}: damaged: {str(error).strip().partition(chr(10))[0][:200]}") from error
-        shapes = {output.name: output.shape for output in self._network.get_outputs()}
-        self._names = [*shapes]
-        if shapes.get(PROBS, [])[1:] != [len(self.classes)]:
+        outputs = {output.name: output.shape for output in self._network.get_outputs()}
+        self._names = list(outputs)
+        side = self.preprocess.crop_size
+        shapes = [one.shape[1:] for one in self._network.get_inputs()]
+        if shapes != [[3, side, side]] or outputs.get(PROBS, [])[1:] != [len(self.classes)]:
             raise ModelError(f"{path}: damaged: {NETWORK_FILE} does not fit its metadata")
         self.has_novelty = NOVELTY in self._names
         self.has_heatmap = HEATMAP in self._names

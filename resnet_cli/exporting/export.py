@@ -23,6 +23,7 @@ from resnet_cli.exporting.formats.base import Format
 from resnet_cli.exporting.parity import compare, predict_all
 from resnet_cli.exporting.parity_result import EngineCheck, Parity
 from resnet_cli.exporting.recalibration import at_temperature, refit_temperature
+from resnet_cli.exporting.replacing import check_replaceable
 from resnet_cli.exporting.verification_data import VerificationImages, images_to_calibrate
 from resnet_cli.model.facts import MODEL_FILE
 from resnet_cli.model.label_reliability import RESULTS
@@ -83,6 +84,24 @@ class Job:
                 hint="leave out novelty, or export a run",
             )
         self._format.require(self.model, self.config)
+
+    def check_replaceable(self, out: Path) -> None:
+        """Refuses an output path where there is something else than what an earlier export wrote.
+
+        What has the name that an export chooses itself, beside the model, is replaced, and so is what ``--overwrite``
+        names; a folder only with ``--overwrite``.
+
+        Raises:
+            ConfigError: It must not be replaced.
+        """
+        is_named = self.config.out is not None
+        check_replaceable(
+            out,
+            self._format,
+            source=self.model.path,
+            may_replace=self.config.overwrite or not (is_named or self.is_folder),
+            option="--out" if is_named else "",
+        )
 
     def write(self, path: Path, on_work: OnWork | None = None) -> Predictor[Any]:
         """Writes the file, or fills the folder, and opens it in its own runtime.

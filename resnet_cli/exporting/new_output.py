@@ -3,38 +3,45 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
+import re
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from resnet_cli.system.locks import folder_lock
-from resnet_cli.system.paths import disk_errors, refuse_existing
+from resnet_cli.system.paths import disk_errors
+
+#: Name of what is replaced, until the new folder has its place.
+_REPLACED = "replaced"
+#: Characters of a name that the hidden folder's name repeats: names may not be longer than 255 bytes.
+_MAX_REPEATED = 50
 
 
 @contextlib.contextmanager
-def new_output(out: Path, name: str, *, is_folder: bool) -> Iterator[Path]:
+def new_output(out: Path, name: str, *, is_folder: bool, check: Callable[[], None]) -> Iterator[Path]:
     """A path that is renamed to ``out`` if no error occurs.
 
     It is in a hidden folder beside ``out``, where it has its own name: some engines recognize a file by how its name
     ends. What processes that were killed have left there is removed first.
 
     Args:
-        out: What will be written; a file may exist and is then replaced.
+        out: What will be written; what is there already is replaced.
         name: The name of the file, such as ``model.onnx``.
         is_folder: Whether it is a folder: the path is then an empty one.
+        check: Refuses to replace what is at ``out``; called before the rename, since the file may have been made since
+            the export began.
 
     Raises:
-        ConfigError: Another process has made the folder since then.
+        ConfigError: ``check`` has refused.
         DiskError: The disk is full, or the folder cannot be written.
     """
     hint = "choose another place with --out, or free some space"
     with disk_errors(out, hint=hint):
         _remove_abandoned(out)
-        hidden = out.with_name(f".{out.name}.{uuid.uuid4().hex}.tmp")
+        hidden = out.with_name(f"{_prefix(out)}{uuid.uuid4().hex}.tmp")
         hidden.mkdir()
         try:
             # The lock tells other processes that this one is alive.
@@ -44,19 +51,39 @@ def new_output(out: Path, name: str, *, is_folder: bool) -> Iterator[Path]:
                     made.mkdir()
                 yield made
                 _flush(made)
+                check()
                 if is_folder:
-                    refuse_existing(out)
-                    made.rename(out)
+                    _replace_folder(out, made, hidden / _REPLACED)
                 else:
                     os.replace(made, out)
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
 
 
+def _prefix(out: Path) -> str:
+    return f".{out.name[:_MAX_REPEATED]}."
+
+
+def _replace_folder(out: Path, made: Path, old: Path) -> None:
+    """Renames a folder to ``out``; a folder that is there gets the name ``old``, and keeps it only if that works."""
+    if out.exists():
+        out.rename(old)
+    try:
+        made.rename(out)
+    except OSError:
+        if old.exists():
+            old.rename(out)
+        raise
+
+
 def _remove_abandoned(out: Path) -> None:
-    for left in out.parent.glob(f".{glob.escape(out.name)}.*.tmp"):
+    name = re.compile(re.escape(_prefix(out)) + r"[0-9a-f]{32}\.tmp")
+    for left in [path for path in out.parent.iterdir() if name.fullmatch(path.name)]:
         with contextlib.suppress(OSError), folder_lock(left) as is_free:
             if is_free:
+                if not os.path.lexists(out) and (left / _REPLACED).exists():
+                    # The process was killed between two renames.
+                    (left / _REPLACED).rename(out)
                 shutil.rmtree(left, ignore_errors=True)
 
 

@@ -59,7 +59,9 @@ class Engine:
             packages: A folder of packages that precede the installed ones.
         """
         path = [*([] if packages is None else [str(packages)]), *sys.path]
-        if PathFinder.find_spec(self.module, path) is None:
+        spec = PathFinder.find_spec(self.module, path)
+        if spec is None or spec.origin is None:
+            # Without an origin, it is a mere folder of that name, as an export writes.
             return None
         found = (one for name in self.distributions for one in distributions(name=name, path=path))
         return next((one.version for one in found), "of unknown version")

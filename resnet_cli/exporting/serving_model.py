@@ -42,10 +42,8 @@ def open_for_serving(model: str, scratch: Path, *, offline: bool = False, truste
         ResnetCliError: See ``resnet_cli.errors``.
     """
     path = user_path(model)
-    if exported_kind(path) == "onnx" and path.is_file():
-        return OnnxModel.load(path, without_preprocessing=True)
     if exported_kind(path):
-        return open_exported(path, trusted=trusted)
+        return open_exported(path, trusted=trusted, without_preprocessing=True)
     made = _make_in_new_process(model, scratch / _EXPORTED, offline=offline)
     return OnnxModel.load(made, without_preprocessing=True)
 

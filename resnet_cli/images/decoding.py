@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import io
 import warnings
 from pathlib import Path
@@ -18,6 +17,7 @@ from resnet_cli.images.heif import decode_heif
 from resnet_cli.images.jpeg_xl import decode_jpeg_xl
 from resnet_cli.images.pixels import MAX_PIXELS, Decoded, check_size, finish
 from resnet_cli.images.tiff import decode_tiff, unknown_kind
+from resnet_cli.system.extras import is_installed
 
 #: Pillow's decoders that may be used; others (EPS, PDF, ...) start programs or are rarely fuzzed.
 FORMATS = tuple(known.pillow for known in IMAGE_FORMATS if known.pillow)
@@ -124,7 +124,7 @@ def readable_extensions() -> list[str]:
         for known in IMAGE_FORMATS
         if not known.refusal
         and (not known.feature or features.check(known.feature))
-        and (not known.module or importlib.util.find_spec(known.module) is not None)
+        and (not known.module or is_installed(known.module))
     ]
     return sorted(extension for known in readable for extension in known.extensions)
 

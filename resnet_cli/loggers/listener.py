@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +15,7 @@ from resnet_cli.errors import Interrupted, ResnetCliError, missing_extra
 from resnet_cli.loggers.logger import LoggedRun, Logger, Outcome, Status
 from resnet_cli.system.events import Status as StatusEvent
 from resnet_cli.system.events import Warned
+from resnet_cli.system.extras import is_installed
 from resnet_cli.training.events import EpochDone, Event, OnEvent, RunBegan, RunDone, StepDone
 
 #: Time in seconds that a finished training waits until its results are logged.
@@ -45,16 +44,8 @@ def require(trackers: Sequence[Tracker]) -> None:
         SetupError: One is not; the hint is the command that installs it.
     """
     for tracker in trackers:
-        if not _is_installed(tracker):
+        if not is_installed(tracker):
             raise missing_extra(f"--log-to {tracker} needs the package {tracker}", tracker)
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is not None
-    except ValueError:
-        # It was put into sys.modules without a specification.
-        return sys.modules.get(package) is not None
 
 
 class Logged:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import tarfile
 from collections.abc import Iterator
@@ -106,7 +107,7 @@ def read_files(package: Path | None, engines: tuple[str, ...]) -> Iterator[tuple
                 assert file is not None
                 yield name, file.read()
     except (tarfile.TarError, KeyError, EOFError) as error:
-        raise DataError(f"{package}: damaged: {error}", hint=f"remove it: rm {package}") from error
+        raise DataError(f"{package}: damaged: {error}", hint=f"remove it: rm {shlex.quote(str(package))}") from error
 
 
 def unpack(folder: Path) -> None:

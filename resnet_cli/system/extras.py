@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import importlib.util
 import re
+import sys
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 
 from resnet_cli.errors import SetupError
 from resnet_cli.installation import install_command
@@ -26,13 +29,31 @@ def optional_import(module: str, *, name: str, purpose: str, hint: str) -> Itera
     """
     try:
         yield
+        if _is_folder_without_code(getattr(sys.modules.get(module), "__spec__", None)):
+            del sys.modules[module]
+            raise ModuleNotFoundError(name=module)
     except ImportError as error:
-        if error.name in {module, module.partition(".")[0]}:
+        if error.name is not None and f"{module}.".startswith(f"{error.name}."):
             raise SetupError(f"{purpose} needs {name}, which is not installed", hint=hint) from error
         # A part of it, or a package that it needs.
         raise SetupError(
             f"{purpose}: {name} is installed but cannot be imported: {str(error)[:200]}", hint=hint
         ) from error
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package can be imported; it is not imported. A folder without code, as of an export, does not count."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except ValueError:
+        # It was put into sys.modules without a specification.
+        return sys.modules.get(package) is not None
+    return spec is not None and not _is_folder_without_code(spec)
+
+
+def _is_folder_without_code(spec: ModuleSpec | None) -> bool:
+    """Whether Python would import a mere folder: the current folder may have one with the name of a package."""
+    return spec is not None and spec.origin is None and spec.submodule_search_locations is not None
 
 
 def require_version(package: str, at_least: str, below: str, *, purpose: str, extra: str) -> None:

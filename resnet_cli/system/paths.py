@@ -174,7 +174,9 @@ def check_writable(path: Path) -> None:
         folder = folder.parent
     # Tried, since permissions alone do not tell: the file system may be read-only.
     with disk_errors(path, hint="choose another place with --out"), tempfile.TemporaryFile(dir=folder):
-        pass
+        with contextlib.suppress(FileNotFoundError):
+            # Fails for a name that is too long.
+            path.lstat()
 
 
 def sha256_of(path: Path) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.errors import ModelError
-from resnet_cli.exported.metadata import NOVELTY
+from resnet_cli.exported.metadata import METADATA_FILE, NOVELTY
 from resnet_cli.exported.opening import exported_kind, open_exported
 from resnet_cli.exporting.export import Job
 from resnet_cli.exporting.recalibration import at_temperature
@@ -22,6 +22,7 @@ from resnet_cli.model.output import ModelOutput
 from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.system.device import REFERENCE
+from support.changed_metadata import change_texts
 from support.narrow_network import make_narrow
 from support.synthetic_models import PREPROCESS, images, telling_model
 
@@ -85,10 +86,11 @@ def check_views(opened: Predictor[Any], found: ModelOutput) -> None:
 def check_other_classes(job: Job, folder: Path, opened: Callable[[Path], Predictor[Any]]) -> None:
     """Metadata of another model beside the graph would give its classes to these probabilities."""
     if job.metadata.task == "single-label":
+        own = (folder / METADATA_FILE).read_bytes()
         dataclasses.replace(job.metadata, classes=job.metadata.classes[:-1]).write(folder)
         with pytest.raises(ModelError, match="damaged: "):
             opened(folder).predict_images(images()[:1])
-        job.metadata.write(folder)
+        (folder / METADATA_FILE).write_bytes(own)
 
 
 def check_rewritten(
@@ -113,5 +115,9 @@ def check_rewritten(
 def check_damage(file: Path, match: str) -> None:
     """Half of a file is refused, in words of this program."""
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(ModelError, match="not the file that the export wrote"):
+        open_exported(file.parent)
+    # Version 0.1.0 wrote no checksums.
+    change_texts(file.parent)
     with pytest.raises(ModelError, match=match):
         open_exported(file.parent)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli.config.export import ExportConfig
-from resnet_cli.exported.metadata import ExportMetadata, InputKind
+from resnet_cli.exported.metadata import METADATA_FILE, ExportMetadata, InputKind
 from resnet_cli.model.model_file import Model
 from resnet_cli.prediction import Predictor
 
@@ -31,6 +31,8 @@ class Format(abc.ABC):
         name: The value of ``--format``.
         is_folder: Whether it is a folder rather than a file.
         folder: Name of the folder, if it is not the name of the format.
+        files: Of a folder: the files in it that compute, whose SHA-256 are in the metadata.
+        texts: Of a folder: all other files in it.
         input_kind: What the graph takes, unless ``--input tensor`` is given.
         has_novelty: Whether the format can hold training features.
     """
@@ -38,6 +40,8 @@ class Format(abc.ABC):
     name: ClassVar[str]
     is_folder: ClassVar[bool] = True
     folder: ClassVar[str] = ""
+    files: ClassVar[tuple[str, ...]] = ()
+    texts: ClassVar[tuple[str, ...]] = (METADATA_FILE, LABELS_FILE)
     input_kind: ClassVar[InputKind] = "squares"
     has_novelty: ClassVar[bool] = True
 
@@ -63,7 +67,7 @@ class Format(abc.ABC):
     ) -> Predictor[Any]:
         """Writes the file, or fills the folder, and opens it in its own runtime.
 
-        A folder gets the files of :func:`write_texts` too. Nothing else is written anywhere but to temporary folders,
+        A folder gets the files of :meth:`write_texts` too. Nothing else is written anywhere but to temporary folders,
         nothing is printed and nothing downloaded.
 
         Args:
@@ -88,6 +92,11 @@ class Format(abc.ABC):
             clear(path)
         return self.write(model, metadata, config, path, calibration=calibration)
 
+    def write_texts(self, folder: Path, metadata: ExportMetadata) -> None:
+        """Writes the metadata and the class names as text files into a folder that has the files that compute."""
+        metadata.write(folder, self.files)
+        (folder / LABELS_FILE).write_text(labels_text(metadata.classes), encoding="utf-8")
+
 
 def clear(folder: Path) -> None:
     """Removes what is in a folder before it is written again.
@@ -96,12 +105,6 @@ def clear(folder: Path) -> None:
     """
     for entry in folder.iterdir():
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-
-
-def write_texts(folder: Path, metadata: ExportMetadata) -> None:
-    """Writes the metadata and the class names as text files into a folder."""
-    metadata.write(folder)
-    (folder / LABELS_FILE).write_text(labels_text(metadata.classes), encoding="utf-8")
 
 
 def labels_text(classes: Sequence[str]) -> str:

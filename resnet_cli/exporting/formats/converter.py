@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -28,9 +29,14 @@ def run_converter(command: Sequence[str], made: Path, *, name: str) -> None:
         DiskError: The disk is full.
         SetupError: The converter failed.
     """
+    environment = dict(os.environ)
+    if given := environment.get("PYTHONPATH"):
+        # From another folder, relative paths would name something else.
+        environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, filter(None, given.split(os.pathsep))))
     done = subprocess.run(
         command,
         cwd=made.parent,
+        env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -19,7 +19,7 @@ from resnet_cli.errors import SetupError
 from resnet_cli.exported.base import ExportedModel
 from resnet_cli.exported.coreml import IMAGE, MODEL_FILE, WHERE_IT_RUNS, CoreMlModel, load_tools, runs_here
 from resnet_cli.exported.metadata import NOVELTY, PROBS, ExportMetadata
-from resnet_cli.exporting.formats.base import Calibration, Format, write_texts
+from resnet_cli.exporting.formats.base import Calibration, Format
 from resnet_cli.exporting.formats.coreml_program import CoreMlProgram
 from resnet_cli.exporting.formats.torch_program import TorchProgram
 from resnet_cli.installation import install_command
@@ -37,6 +37,7 @@ class CoreMlFormat(Format):
     """
 
     name = "coreml"
+    files = (MODEL_FILE,)
     input_kind = "pixels"
 
     def require(self, model: Model, config: ExportConfig) -> None:
@@ -68,7 +69,7 @@ class CoreMlFormat(Format):
             ) from error
         # Only its owner may read it, which is a trace of a temporary file.
         shutil.copymode(path / MODEL_FILE / _WEIGHTS, path / MODEL_FILE / _SPECIFICATION)
-        write_texts(path, metadata)
+        self.write_texts(path, metadata)
         return CoreMlModel(path) if runs_here() else CoreMlProgram(path)
 
 

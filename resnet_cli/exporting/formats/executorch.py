@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.exported.executorch import MODEL_FILE, ExecuTorchModel, load_runtime
 from resnet_cli.exported.metadata import NOVELTY, ExportMetadata
-from resnet_cli.exporting.formats.base import Calibration, Format, clear, write_texts
+from resnet_cli.exporting.formats.base import Calibration, Format, clear
 from resnet_cli.exporting.formats.torch_program import TorchProgram
 from resnet_cli.installation import install_command
 from resnet_cli.model.model_file import Model
@@ -34,6 +34,7 @@ class ExecuTorchFormat(Format):
     """
 
     name = "executorch"
+    files = (MODEL_FILE,)
 
     def __init__(self) -> None:
         self._program: TorchProgram | None = None
@@ -46,7 +47,7 @@ class ExecuTorchFormat(Format):
         """
         load_runtime("--format executorch")
         purpose, hint = "--format executorch", install_command("executorch")
-        with optional_import("executorch", name="ExecuTorch's compiler", purpose=purpose, hint=hint), quiet():
+        with optional_import("executorch.exir", name="ExecuTorch's compiler", purpose=purpose, hint=hint), quiet():
             from executorch.backends.xnnpack.partition import xnnpack_partitioner  # noqa: F401
             from executorch.exir import to_edge_transform_and_lower  # noqa: F401
 
@@ -61,7 +62,7 @@ class ExecuTorchFormat(Format):
                 program.backbone = _quantize(program.backbone, square, calibration)
             self._program = program
             (path / MODEL_FILE).write_bytes(_compile(program, square))
-        write_texts(path, metadata)
+        self.write_texts(path, metadata)
         return ExecuTorchModel(path)
 
     def rewrite(
@@ -77,7 +78,7 @@ class ExecuTorchFormat(Format):
                 data = _compile(program, square)
             clear(path)
             (path / MODEL_FILE).write_bytes(data)
-        write_texts(path, metadata)
+        self.write_texts(path, metadata)
         return ExecuTorchModel(path)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -15,13 +14,14 @@ from resnet_cli.config.export import ExportConfig
 from resnet_cli.errors import SetupError, missing_extra
 from resnet_cli.exported.litert import MODEL_FILE, LiteRtModel, load_interpreter
 from resnet_cli.exported.metadata import NOVELTY, PROBS, ExportMetadata
-from resnet_cli.exporting.formats.base import Calibration, Format, clear, write_texts
+from resnet_cli.exporting.formats.base import Calibration, Format, clear
 from resnet_cli.exporting.formats.converter import run_converter
 from resnet_cli.exporting.formats.litert_conversion import INPUT, PROGRAM_FILE, SQUARES_FILE
 from resnet_cli.exporting.formats.torch_program import TorchProgram
 from resnet_cli.installation import install_command
 from resnet_cli.model.model_file import Model
 from resnet_cli.system.caches import temporary_folder
+from resnet_cli.system.extras import is_installed
 
 #: The first version of torch that litert-torch does not support. Source: the requirements of litert-torch 0.10.0.
 TORCH_TOO_NEW = (2, 15)
@@ -82,6 +82,7 @@ class LiteRtFormat(Format):
     """A folder whose model LiteRT's interpreter runs on phones, in float32, half precision or int8."""
 
     name = "litert"
+    files = (MODEL_FILE,)
 
     def require(self, model: Model, config: ExportConfig) -> None:
         """Refuses the format without its packages, or with a torch that its converter does not support.
@@ -96,7 +97,7 @@ class LiteRtFormat(Format):
                 f"{torch.__version__} is installed",
                 hint=f"in an environment of its own: {install_command('litert')} 'torch<{first}'",
             )
-        if importlib.util.find_spec("litert_torch") is None:
+        if not is_installed("litert_torch"):
             raise missing_extra("--format litert needs litert-torch, which is not installed", "litert")
         load_interpreter("--format litert")
 
@@ -116,7 +117,7 @@ class LiteRtFormat(Format):
             name = f"litert-torch {importlib.metadata.version('litert-torch')}"
             run_converter(command, folder / MODEL_FILE, name=name)
             (path / MODEL_FILE).write_bytes((folder / MODEL_FILE).read_bytes())
-        write_texts(path, metadata)
+        self.write_texts(path, metadata)
         return LiteRtModel(path)
 
     def rewrite(
@@ -132,7 +133,7 @@ class LiteRtFormat(Format):
             data = replaced
         clear(path)
         (path / MODEL_FILE).write_bytes(data)
-        write_texts(path, metadata)
+        self.write_texts(path, metadata)
         return LiteRtModel(path)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.exported.metadata import NOVELTY, ExportMetadata, FilePrecision
 from resnet_cli.exported.mnn import MODEL_FILE, MnnModel, load_mnn
-from resnet_cli.exporting.formats.base import Calibration, Format, write_texts
+from resnet_cli.exporting.formats.base import Calibration, Format
 from resnet_cli.exporting.formats.converter import run_converter
 from resnet_cli.exporting.onnx_writer.file import finish, take_pixels, to_onnx
 from resnet_cli.model.model_file import Model
@@ -29,6 +29,7 @@ class MnnFormat(Format):
     """
 
     name = "mnn"
+    files = (MODEL_FILE,)
     input_kind = "float_pixels"
 
     def require(self, model: Model, config: ExportConfig) -> None:
@@ -54,9 +55,9 @@ class MnnFormat(Format):
             source = Path(folder, "model.onnx")
             source.write_bytes(finish(made, metadata))
             files = ["--modelFile", source.name, "--MNNModel", MODEL_FILE]
-            command = [sys.executable, "-c", _CONVERT, "-f", "ONNX", *files, *_OPTIONS[metadata.precision]]
+            command = [sys.executable, "-P", "-c", _CONVERT, "-f", "ONNX", *files, *_OPTIONS[metadata.precision]]
             written = source.with_name(MODEL_FILE)
             run_converter(command, written, name=f"MNN {load_mnn('--format mnn').version()}")
             written.rename(path / MODEL_FILE)
-        write_texts(path, metadata)
+        self.write_texts(path, metadata)
         return MnnModel(path)

@@ -12,7 +12,7 @@ from resnet_cli.config.export import ExportConfig
 from resnet_cli.errors import ModelError, SetupError, VerificationError, missing_extra
 from resnet_cli.exported.metadata import PIXELS, PROBS, ExportMetadata
 from resnet_cli.exported.ncnn import BIN_FILE, PARAM_FILE, NcnnModel, load_ncnn
-from resnet_cli.exporting.formats.base import Calibration, Format, write_texts
+from resnet_cli.exporting.formats.base import Calibration, Format
 from resnet_cli.exporting.formats.converter import run_converter
 from resnet_cli.exporting.onnx_writer.file import finish, take_pixels, to_onnx
 from resnet_cli.installation import install_command
@@ -31,6 +31,7 @@ class NcnnFormat(Format):
     """
 
     name = "ncnn"
+    files = (PARAM_FILE, BIN_FILE)
     input_kind = "float_pixels"
     # ncnn has no operator that finds the greatest of many numbers.
     has_novelty = False
@@ -66,7 +67,7 @@ class NcnnFormat(Format):
             text = source.with_name(PARAM_FILE).read_text(encoding="ascii")
             (path / PARAM_FILE).write_text(_renamed(text), encoding="ascii", newline="\n")
             source.with_name(BIN_FILE).rename(path / BIN_FILE)
-        write_texts(path, metadata)
+        self.write_texts(path, metadata)
         try:
             return NcnnModel(path)
         except ModelError as error:

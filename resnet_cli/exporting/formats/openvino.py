@@ -11,8 +11,8 @@ from resnet_cli.engines import int8
 from resnet_cli.engines.openvino_backbone import load_openvino
 from resnet_cli.errors import DiskError
 from resnet_cli.exported.metadata import IMAGES, NOVELTY, ExportMetadata
-from resnet_cli.exported.openvino import MODEL_FILE, OpenVinoModel
-from resnet_cli.exporting.formats.base import Calibration, Format, clear, write_texts
+from resnet_cli.exported.openvino import MODEL_FILE, WEIGHTS_FILE, OpenVinoModel
+from resnet_cli.exporting.formats.base import Calibration, Format, clear
 from resnet_cli.exporting.onnx_writer.file import finish, take_pixels, to_onnx
 from resnet_cli.exporting.onnx_writer.network import set_temperature
 from resnet_cli.model.model_file import Model
@@ -22,6 +22,7 @@ class OpenVinoFormat(Format):
     """A folder that ``openvino.Core().read_model`` reads."""
 
     name = "openvino"
+    files = (MODEL_FILE, WEIGHTS_FILE)
     input_kind = "pixels"
 
     def __init__(self) -> None:
@@ -46,7 +47,7 @@ class OpenVinoFormat(Format):
         if is_int8:
             made = int8.quantise(made, calibration(), model.preprocess, images=IMAGES)
         self._made = take_pixels(made, model.preprocess)
-        return write_openvino(finish(self._made, metadata), path, metadata, half=metadata.precision == "fp16")
+        return self._convert(self._made, metadata, path)
 
     def rewrite(
         self, model: Model, metadata: ExportMetadata, config: ExportConfig, path: Path, *, calibration: Calibration
@@ -55,10 +56,15 @@ class OpenVinoFormat(Format):
         assert self._made is not None
         set_temperature(self._made, model.temperature)
         clear(path)
-        return write_openvino(finish(self._made, metadata), path, metadata, half=metadata.precision == "fp16")
+        return self._convert(self._made, metadata, path)
+
+    def _convert(self, made: ModelProto, metadata: ExportMetadata, path: Path) -> OpenVinoModel:
+        write_openvino(finish(made, metadata), path, half=metadata.precision == "fp16")
+        self.write_texts(path, metadata)
+        return OpenVinoModel(path)
 
 
-def write_openvino(onnx: bytes, folder: Path, metadata: ExportMetadata, *, half: bool = False) -> OpenVinoModel:
+def write_openvino(onnx: bytes, folder: Path, *, half: bool = False) -> None:
     """Converts an ONNX graph that takes ``pixels``.
 
     The resizing is not part of the graph: OpenVINO adds its products in another order, which rounds a few pixels to the
@@ -69,7 +75,6 @@ def write_openvino(onnx: bytes, folder: Path, metadata: ExportMetadata, *, half:
     Args:
         onnx: The ONNX file; a quantized one stays quantized.
         folder: An empty folder.
-        metadata: Its metadata.
         half: Store the weights in float16; OpenVINO still computes in float32.
 
     Raises:
@@ -86,5 +91,3 @@ def write_openvino(onnx: bytes, folder: Path, metadata: ExportMetadata, *, half:
         # It gives no reason: "basic_ios::clear: iostream error".
         raise DiskError(f"OpenVINO cannot write to {folder.parent}: {error}", hint="free some space") from error
     source.unlink()
-    write_texts(folder, metadata)
-    return OpenVinoModel(folder)

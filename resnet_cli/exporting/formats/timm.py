@@ -9,7 +9,7 @@ from typing import Any
 
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.errors import ConfigError
-from resnet_cli.exported.metadata import ExportMetadata
+from resnet_cli.exported.metadata import METADATA_FILE, ExportMetadata
 from resnet_cli.exported.timm import CONFIG_FILE, WEIGHTS_FILE, TimmModel
 from resnet_cli.exporting.formats.base import Calibration, Format
 from resnet_cli.model.model_file import Model
@@ -25,6 +25,8 @@ class TimmFormat(Format):
 
     name = "safetensors"
     folder = "timm"
+    files = (WEIGHTS_FILE, CONFIG_FILE)
+    texts = (METADATA_FILE,)
     input_kind = "pixels"
     has_novelty = False
 
@@ -54,7 +56,7 @@ class TimmFormat(Format):
         (path / WEIGHTS_FILE).write_bytes(save(state, metadata=header))
         text = json.dumps(timm_config(model, metadata), indent=2, ensure_ascii=False)
         (path / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
-        metadata.write(path)
+        metadata.write(path, self.files)
         return TimmModel(path)
 
 

@@ -10,9 +10,9 @@ import onnx
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.exported.metadata import ExportMetadata
 from resnet_cli.exported.web import NETWORK_FILE, PREPROCESS_FILE, WebModel
-from resnet_cli.exporting.formats.base import Calibration, Format, write_texts
+from resnet_cli.exporting.formats.base import Calibration, Format
 from resnet_cli.exporting.formats.onnx import OnnxFormat
-from resnet_cli.exporting.web.folder import describe, write_page
+from resnet_cli.exporting.web.folder import PAGE_FILES, describe, write_page
 from resnet_cli.exporting.web.graphs import preprocessing_graph, store_halves
 from resnet_cli.model.model_file import Model
 from resnet_cli.network.web_runtime import find_package
@@ -22,6 +22,8 @@ class WebFormat(Format):
     """A static page with ONNX Runtime Web, which classifies images on the visitor's device."""
 
     name = "web"
+    files = (NETWORK_FILE, PREPROCESS_FILE)
+    texts = (*Format.texts, *PAGE_FILES)
     input_kind = "picture"
 
     def __init__(self) -> None:
@@ -47,7 +49,7 @@ class WebFormat(Format):
         if metadata.precision == "fp16":
             _halve(network)
         (path / PREPROCESS_FILE).write_bytes(preprocessing_graph(model.preprocess).SerializeToString())
-        write_texts(path, metadata)
+        self.write_texts(path, metadata)
         write_page(path, self._package, _engines(metadata))
         return WebModel(path)
 
@@ -59,7 +61,7 @@ class WebFormat(Format):
         self._network.rewrite(model, _of_network(metadata), config, network, calibration=calibration)
         if metadata.precision == "fp16":
             _halve(network)
-        write_texts(path, metadata)
+        self.write_texts(path, metadata)
         describe(path, _engines(metadata))
         return WebModel(path)
 

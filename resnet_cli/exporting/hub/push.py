@@ -157,11 +157,13 @@ class Push:
         words = ["resnet-cli", "export", *([str(self._model.path)] if self._model.path is not None else [])]
         for name, field in ExportConfig.model_fields.items():
             value = getattr(self._config, name)
-            if value != field.default:
-                words += [flag_name(ExportConfig, name), *([] if isinstance(value, bool) else [str(value)])]
-        # An export never replaces a folder.
-        first = f"rm -r {shlex.quote(str(path))} && " if path.is_dir() else ""
-        return first + shlex.join(words)
+            if value == field.default or name == "overwrite":
+                continue
+            text = ",".join(value) if isinstance(value, tuple) else str(value)
+            words += [flag_name(ExportConfig, name), *([] if isinstance(value, bool) else [text])]
+        # The file is there now.
+        is_named = self._config.out is not None or path.is_dir()
+        return shlex.join([*words, *(["--overwrite"] if is_named else [])])
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

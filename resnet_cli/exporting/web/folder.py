@@ -14,7 +14,7 @@ from resnet_cli.exported.web import NETWORK_FILE, WebModel
 from resnet_cli.images.pixels import MAX_PIXELS
 from resnet_cli.model.heatmap import web_look
 from resnet_cli.model.reliability import UNLIKE
-from resnet_cli.network.web_runtime import read_files
+from resnet_cli.network.web_runtime import ENGINES, read_files
 from resnet_cli.reporting import live_page
 from resnet_cli.system.no_telemetry import import_onnxruntime
 
@@ -27,6 +27,15 @@ POLICY = (
 _READABLE = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp", "image/avif")
 _SCRIPTS = ("page.js", "worker.js", "decode.js", "heat.js")
 _SERVICE_WORKER = "sw.js"
+_LICENSES = ("LICENSE", "ThirdPartyNotices.txt")
+#: Everything that may be in a folder besides the graphs, the metadata and the labels.
+PAGE_FILES = (
+    *("index.html", "page.css", "page.json", _SERVICE_WORKER),
+    *live_page.SCRIPTS,
+    *_SCRIPTS,
+    *(name for files in ENGINES.values() for name in files),
+    *(f"onnxruntime-{Path(name).stem}.txt" for name in _LICENSES),
+)
 #: Files that the service worker gets only when the page asks for them.
 _LATER = (".onnx", ".wasm", ".txt", "ort.wasm.js", "ort.webgpu.js")
 #: The image of the check in the browser: no side is the network's, so that it is resized.
@@ -113,7 +122,7 @@ def _check(model: WebModel) -> dict[str, object]:
 def _copy_licenses(folder: Path) -> None:
     """The terms of ONNX Runtime, which its package for Python contains and the one for browsers does not."""
     source = Path(import_onnxruntime().__file__).parent
-    for name in ("LICENSE", "ThirdPartyNotices.txt"):
+    for name in _LICENSES:
         if (source / name).is_file():
             (folder / f"onnxruntime-{Path(name).stem}.txt").write_bytes((source / name).read_bytes())
 
