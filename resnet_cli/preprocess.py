@@ -31,9 +31,8 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 #: Ratio of the longer to the shorter side above which an image is not resized as a whole.
 MAX_ASPECT = 8
-#: How much of a panorama's reduction is left to the filter after whole pixels have been averaged.
-#: Source: Pillow's documentation of Image.resize: from 3.0 on, nearly the result of the filter alone.
-REDUCING_GAP = 3.0
+#: Raised when ``pad`` or ``squash`` give other pixels for the same image: part of the keys of caches.
+_WHOLE_RULES = 2
 #: Integers below this are exact in float32.
 _FLOAT32_INTEGERS = 2**24
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -183,9 +182,13 @@ class Preprocess:
         self, image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float]
     ) -> Image.Image:
         width, height = box[2] - box[0], box[3] - box[1]
-        # Between its two passes, Pillow stores the new width at the old height: 224 x 50,000 for a tall panorama.
-        gap = REDUCING_GAP if max(width, height) > MAX_ASPECT * min(width, height) else None
-        return image.resize(size, _RESAMPLING[self.interpolation], box, gap)
+        resampling = _RESAMPLING[self.interpolation]
+        if height > MAX_ASPECT * width and _is_vertical_first((width, height), size):
+            # Pillow 12 would store the new width at the old height between its passes: 224 x 50,000 for a tall
+            # panorama. Resizing the height by itself gives the pixels of Pillow 13.
+            image = image.resize((image.width, size[1]), resampling, (0, box[1], image.width, box[3]))
+            box = (box[0], 0, box[2], size[1])
+        return image.resize(size, resampling, box)
 
     def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
         """Scales and normalizes a batch on its device.
@@ -248,7 +251,8 @@ class Preprocess:
         Args:
             names: Names of the files; their extensions tell which decoders read them.
         """
-        text = json.dumps([self.to_dict(), decoder_version(names)], sort_keys=True)
+        rules = [] if self.fit == "crop" else [_WHOLE_RULES]
+        text = json.dumps([self.to_dict(), decoder_version(names), *rules], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -274,7 +278,7 @@ def _computed_part(length: int, resized: int, offset: int, side: int) -> tuple[i
     return (offset, offset + side) if is_exact else (0, resized)
 
 
-def _is_vertical_first(size: tuple[int, int], resized: tuple[int, int]) -> bool:
+def _is_vertical_first(size: tuple[float, float], resized: tuple[int, int]) -> bool:
     """Whether Pillow 13 and later resize the height before the width; Pillow 12 never does.
 
     Source: Pillow's ``src/libImaging/Resample.c``, ``ImagingResampleInner``.

@@ -33,14 +33,12 @@ class Axis(NamedTuple):
         length: Number of source pixels.
         resized: Number of pixels of the whole image after resizing.
         offset: Index of the square's first pixel among those; negative if the square begins before the image.
-        block: Source pixels that are averaged before the filter: 1 except for panoramas; None if it is always 1.
         is_part: Whether only the square is resized, as for panoramas; None if that is never the case.
     """
 
     length: str
     resized: str
     offset: str
-    block: str | None = None
     is_part: str | None = None
 
 
@@ -69,21 +67,17 @@ def add_weights(graph: GraphWriter, axis: Axis, preprocess: Preprocess) -> Filte
         # Pixels beside the image get the color of its edge here, and the mean color later.
         last = graph.op("Sub", axis.resized, np.int64(1))
         steps = graph.op("Min", graph.op("Max", steps, np.int64(0)), last)
-    length, divisor, reduction = axis.length, axis.resized, add_ratio(graph, axis.length, axis.resized)
-    if axis.block is not None:
-        reduction = graph.op("Div", reduction, graph.cast(axis.block, np.float64))
-        divisor = graph.op("Mul", divisor, axis.block)
-        length = graph.op("Div", graph.op("Sub", graph.op("Add", length, axis.block), np.int64(1)), axis.block)
-    # The center of each pixel of the square, in source pixels (or blocks of them): float64 [s].
+    length, reduction = axis.length, add_ratio(graph, axis.length, axis.resized)
+    # The center of each pixel of the square, in source pixels: float64 [s].
     centres = graph.op("Mul", graph.op("Add", graph.cast(steps, np.float64), np.float64(0.5)), reduction)
     if axis.is_part is not None:
         part, step = _part(graph, axis, reduction, preprocess)
         centres, reduction = (graph.op("Where", axis.is_part, x, y) for x, y in ((part, centres), (step, reduction)))
-    pixels, fractions = _split(graph, centres, steps, axis.length, divisor)
+    pixels, fractions = _split(graph, centres, steps, length, axis.resized)
     coarse = graph.op("Max", reduction, np.float64(1))
     # How far the filter reaches on each side, in source pixels: only [s x taps] weights need to be computed.
-    support = graph.op("Mul", graph.op("Max", axis.length, divisor), np.int64(_SUPPORT[preprocess.interpolation]))
-    reach = graph.op("Div", graph.op("Sub", graph.op("Add", support, divisor), np.int64(1)), divisor)
+    support = graph.op("Mul", graph.op("Max", length, axis.resized), np.int64(_SUPPORT[preprocess.interpolation]))
+    reach = graph.op("Div", graph.op("Sub", graph.op("Add", support, axis.resized), np.int64(1)), axis.resized)
     after = graph.op("Add", reach, np.int64(1))
     away = graph.op("Range", graph.op("Neg", reach), after, np.int64(1))
     one = np.array([1])
@@ -100,10 +94,6 @@ def add_weights(graph: GraphWriter, axis: Axis, preprocess: Preprocess) -> Filte
     tails = np.minimum(heads + TILE, preprocess.crop_size) - 1
     starts = graph.op("Max", graph.op("Sub", graph.op("Gather", pixels, heads), reach), np.int64(0))
     ends = graph.op("Min", graph.op("Add", graph.op("Gather", pixels, tails), after), length)
-    if axis.block is not None:
-        upper, lower = (_of_pixels(graph, weights, axis.length, axis.block) for weights in (upper, lower))
-        starts = graph.op("Mul", starts, axis.block)
-        ends = graph.op("Min", graph.op("Mul", ends, axis.block), axis.length)
     return FilterWeights(upper, lower, starts, ends, len(heads))
 
 
@@ -165,15 +155,6 @@ def _dense(graph: GraphWriter, values: str, places: str, length: str) -> str:
     width = graph.op("Unsqueeze", graph.op("Add", length, np.int64(1)), np.array([0]))
     zeros = graph.op("Expand", np.float32(0), graph.op("Concat", side, width, axis=0))
     return graph.op("ScatterElements", zeros, places, values, axis=1)
-
-
-def _of_pixels(graph: GraphWriter, weights: str, length: str, block: str) -> str:
-    """Weights of blocks as weights of their pixels: each block counts as one pixel, the last may be smaller."""
-    pixels = graph.op("Range", np.int64(0), length, np.int64(1))
-    blocks = graph.op("Div", pixels, block)
-    left = graph.op("Sub", length, graph.op("Mul", blocks, block))
-    sizes = graph.cast(graph.op("Min", left, block), np.float32)
-    return graph.op("Div", graph.op("Gather", weights, blocks, axis=1), sizes)
 
 
 def add_ratio(graph: GraphWriter, above: str, below: str) -> str:

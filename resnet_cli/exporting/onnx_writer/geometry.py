@@ -15,7 +15,7 @@ import PIL
 
 from resnet_cli.engines.graph import GraphWriter
 from resnet_cli.exporting.onnx_writer.filters import TILE, Axis, FilterWeights, add_weights
-from resnet_cli.preprocess import MAX_ASPECT, REDUCING_GAP, Preprocess
+from resnet_cli.preprocess import MAX_ASPECT, Preprocess
 
 #: Since this version, Pillow resizes tall images vertically first.
 _PILLOW_ORDERS = 13
@@ -36,10 +36,15 @@ def add_preprocessing(graph: GraphWriter, images: str, preprocess: Preprocess, *
     across, down = _axes(graph, width, height, preprocess)
     columns, rows = (add_weights(graph, axis, preprocess) for axis in (across, down))
 
-    if int(PIL.__version__.partition(".")[0]) < _PILLOW_ORDERS:
+    chooses = int(PIL.__version__.partition(".")[0]) >= _PILLOW_ORDERS
+    if preprocess.fit == "crop" and not chooses:
         square = _passes(graph, images, 2, columns, rows)
     else:
         is_tall = _is_tall(graph, across, down, preprocess)
+        if not chooses:
+            # Preprocess itself resizes tall panoramas vertically first.
+            is_panorama = graph.op("Greater", height, graph.op("Mul", width, np.int64(MAX_ASPECT)))
+            is_tall = graph.op("And", is_tall, is_panorama)
         square = _in_order(graph, images, columns, rows, is_tall)
     if preprocess.fit == "pad":
         square = _on_mean_colour(graph, square, across, down, preprocess)
@@ -66,15 +71,15 @@ def _axes(graph: GraphWriter, width: str, height: str, preprocess: Preprocess) -
     """The place of the square in the resized image, with the integers and roundings of ``Preprocess``."""
     side = np.int64(preprocess.crop_size)
     lengths = (width, height)
-    short, long = (graph.op(kind, width, height) for kind in ("Min", "Max"))
     axes = []
     if preprocess.fit == "crop":
+        short = graph.op("Min", width, height)
         resized = [graph.op("Div", graph.op("Mul", x, np.int64(preprocess.resize_size)), short) for x in lengths]
         is_part = graph.op("Greater", graph.op("Max", *resized), np.int64(MAX_ASPECT * preprocess.resize_size))
         for length, new in zip(lengths, resized, strict=True):
             axes.append(Axis(length, new, _half(graph, graph.op("Sub", new, side)), is_part=is_part))
         return axes
-    is_panorama = graph.op("Greater", long, graph.op("Mul", short, np.int64(MAX_ASPECT)))
+    long = graph.op("Max", width, height)
     for length in lengths:
         new, offset = graph.constant(side), graph.constant(np.int64(0))
         if preprocess.fit == "pad":
@@ -84,9 +89,7 @@ def _axes(graph: GraphWriter, width: str, height: str, preprocess: Preprocess) -
             new = _near(graph, graph.cast(scaled, np.int64), graph.op("Mul", length, side), long)
             new = graph.op("Max", new, np.int64(1))
             offset = graph.op("Neg", _half(graph, graph.op("Sub", side, new)))
-        gaps = graph.op("Div", length, graph.op("Mul", new, np.int64(REDUCING_GAP)))
-        block = graph.op("Max", gaps, np.int64(1))
-        axes.append(Axis(length, new, offset, graph.op("Where", is_panorama, block, np.int64(1))))
+        axes.append(Axis(length, new, offset))
     return axes
 
 
@@ -94,12 +97,10 @@ def _is_tall(graph: GraphWriter, across: Axis, down: Axis, preprocess: Preproces
     """Whether the vertical pass comes first: the height loses more than twice the pixels that the width loses."""
     lost = []
     for axis in (across, down):
-        length, resized = axis.length, axis.resized
-        if axis.block is not None:
-            length = graph.op("Div", graph.op("Sub", graph.op("Add", length, axis.block), np.int64(1)), axis.block)
+        resized = axis.resized
         if axis.is_part is not None:
             resized = graph.op("Where", axis.is_part, np.int64(preprocess.crop_size), resized)
-        lost.append(graph.op("Sub", length, resized))
+        lost.append(graph.op("Sub", axis.length, resized))
     loses_more = graph.op("Greater", lost[1], graph.op("Mul", lost[0], np.int64(2)))
     return graph.op("And", graph.op("Greater", lost[1], np.int64(0)), loses_more)
 
