@@ -65,9 +65,14 @@ def items(count: int = 40) -> list[Item]:
 
 
 def compared(
-    change: Change | None = None, *, precision: FilePrecision = "fp32", max_drop: float = 0.0, max_shift: float = 1.0
+    change: Change | None = None,
+    *,
+    precision: FilePrecision = "fp32",
+    max_drop: float = 0.0,
+    max_shift: float = 1.0,
+    num_images: int = 40,
 ) -> Parity:
-    images = items()
+    images = items(num_images)
     expected = Colours().predict_images([item.open() for item in images])
     return compare(
         Colours(),
@@ -154,9 +159,27 @@ def test_int8_may_lose_what_it_is_allowed_and_names_what_it_answers_otherwise() 
 
 
 def test_int8_may_not_lose_more() -> None:
-    with pytest.raises(VerificationError, match=r"accuracy falls by 5\.00 points; at most 1 are allowed") as caught:
+    reason = r"accuracy falls by 5\.00 points on 40 images; the limit is 2\.5 points, one image"
+    with pytest.raises(VerificationError, match=reason) as caught:
         compared(wrong_for_one, precision="int8", max_drop=0.01).require("onnx int8")
     assert "--max-drop" in str(caught.value.hint)
+
+
+def test_one_image_of_few_is_not_a_loss_of_accuracy_unless_nothing_may_be_lost() -> None:
+    found = compared(wrong_for_one, precision="int8", max_drop=0.01, num_images=30)
+    assert found.drop == pytest.approx(1 / 30) and found.passed
+    assert "too few images to measure a loss of 1 %" in str(found.few_images())
+    for stricter in (dataclasses.replace(found, max_drop=0.0), dataclasses.replace(found, drops={"accuracy": 2 / 30})):
+        assert not stricter.passed
+    assert compared(precision="int8", max_drop=0.05).few_images() is None and compared().few_images() is None
+
+
+def test_a_loss_of_exactly_what_is_allowed_passes() -> None:
+    decisions = SingleLabelDecisions(("red", "green"), ())
+    assert not decisions.exceeded({"accuracy": 0.9 - 0.88}, 0.02, 200)
+    assert decisions.exceeded({"accuracy": 0.025}, 0.01, 200) == [
+        "accuracy falls by 2.50 points on 200 images; the limit is 1 point"
+    ]
 
 
 def test_the_figures_are_json() -> None:

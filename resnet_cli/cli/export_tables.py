@@ -13,7 +13,7 @@ from rich.text import Text
 
 from resnet_cli.cli.tables import files_block, plain_table
 from resnet_cli.exporting.parity_result import Check
-from resnet_cli.text import percent, percent_range, printable, size
+from resnet_cli.text import counted, percent, percent_range, printable, size
 
 if TYPE_CHECKING:
     from resnet_cli.commands.export import ExportResult, FormatComparison
@@ -50,7 +50,7 @@ def parity_tables(parity: Parity, *, verbose: bool = False) -> list[RenderableTy
         blocks.append(_engines_table(parity))
     if verbose:
         blocks += [f"{one.name} {one.version}: {printable(one.refused)}" for one in parity.engines if one.refused]
-    blocks += [_figures(parity), *(text for text in (about, parity.caveat) if text)]
+    blocks += [_figures(parity), *(text for text in (about, parity.few_images(), parity.caveat) if text)]
     if parity.differences:
         table = plain_table("Different predictions", "image", "model", "file")
         for found in parity.differences:
@@ -95,7 +95,9 @@ def _figures(parity: Parity) -> RenderableType:
     if math.isnan(both[0].value):
         figures.add_row(parity.decisions.score, "unknown", "unknown")
     else:
-        figures.add_row(parity.decisions.score, *(percent(one.value) for one in both))
+        figures.add_row(
+            f"{parity.decisions.score} on {counted(parity.num_images, 'image')}", *(percent(one.value) for one in both)
+        )
         figures.add_row("95 % interval", *(percent_range(one.low, one.high) for one in both))
     if parity.max_shift < 1:
         figures.add_row("mean change of probabilities", "", f"{100 * parity.mean_difference:.2f} points")

@@ -17,6 +17,7 @@ from resnet_cli.heads.average_precision import mean_average_precision
 from resnet_cli.model.label_reliability import is_predicted
 from resnet_cli.model.thresholds import best_f1_thresholds, match_thresholds
 from resnet_cli.task import TaskName
+from resnet_cli.text import counted
 
 #: Probabilities that are closer than this, to each other or to a threshold, may be decided either way.
 TIE = 1e-4
@@ -64,6 +65,23 @@ class Decisions(abc.ABC):
     def drops(self, expected: Probs, found: Probs, targets: NDArray[np.integer]) -> dict[str, float]:
         """What the file loses: the name of a score in words -> the difference; negative where it gains."""
 
+    def allowed_drop(self, max_drop: float, num_images: int) -> float:
+        """The most that a score may fall, if ``max_drop`` is the limit and ``num_images`` were measured."""
+        return max_drop
+
+    def exceeded(self, drops: Mapping[str, float], max_drop: float, num_images: int) -> list[str]:
+        """A clause for each score that falls by more than it may."""
+        allowed = self.allowed_drop(max_drop, num_images)
+        limit = f"{100 * allowed:.3g} {'point' if math.isclose(allowed, 0.01) else 'points'}"
+        if allowed > max_drop:
+            limit += ", one image"
+        return [
+            f"{name} falls by {100 * drop:.2f} points on {counted(num_images, 'image')}; the limit is {limit}"
+            for name, drop in drops.items()
+            # A difference of two floats: one image of a hundred is exactly a point.
+            if drop > allowed + 1e-9
+        ]
+
     @abc.abstractmethod
     def describe(self, expected: Probs, found: Probs) -> tuple[Described, Described]:
         """The predictions of model and file for one image, whose probabilities are [k] each."""
@@ -94,6 +112,14 @@ class SingleLabelDecisions(Decisions):
     def drops(self, expected: Probs, found: Probs, targets: NDArray[np.integer]) -> dict[str, float]:
         """That of the accuracy."""
         return {self.score: self.rate(expected, targets).value - self.rate(found, targets).value}
+
+    def allowed_drop(self, max_drop: float, num_images: int) -> float:
+        """At least one image, unless nothing may be lost.
+
+        On few images, one of them is more than ``max_drop``, and it may be one between two classes: that says nothing
+        about the accuracy on others.
+        """
+        return max(max_drop, 1 / num_images) if max_drop > 0 else 0.0
 
     def describe(self, expected: Probs, found: Probs) -> tuple[Described, Described]:
         """Both classes, each with its own probability."""

@@ -74,7 +74,8 @@ def keep_int8(model: Model, *, offline: bool = False, on_work: OnWork | None = N
         thresholds = fit_thresholds(exact.probs, found.probs, targets, thresholds)
     cost = measure_cost(model, images, exact, found, precision="int8", thresholds=thresholds)
     decisions = DECISIONS[model.task](model.classes, model.thresholds, thresholds or None)
-    _require(cost, decisions.drops(exact.probs, found.probs, targets))
+    drops = decisions.drops(exact.probs, found.probs, targets)
+    _require(cost, decisions.exceeded(drops, MAX_DROP, len(targets)))
     novelty = found.novelty if found.novelty is not None else np.zeros(len(targets), dtype=np.float32)
     results = RESULTS[model.task].measure(found.probs, targets, novelty.astype(np.float32))
     metadata = dataclasses.replace(job.metadata, reliability=results, thresholds=thresholds)
@@ -131,15 +132,9 @@ def _compute(
     return ModelOutput(scores.probs, scores.novelty)
 
 
-def _require(cost: LaneCost, drops: dict[str, float]) -> None:
-    # A difference of two floats: one image of a hundred is exactly a point.
-    reasons = [
-        f"{name} falls by {100 * drop:.2f} points, at most {100 * MAX_DROP:g} are allowed"
-        for name, drop in drops.items()
-        if drop > MAX_DROP + 1e-9
-    ]
+def _require(cost: LaneCost, reasons: list[str]) -> None:
     if not cost.mean_difference <= MAX_MEAN_DIFFERENCE:
-        reasons.append(f"probabilities change by {cost.mean_difference:.2f} on average")
+        reasons = [*reasons, f"probabilities change by {cost.mean_difference:.2f} on average"]
     if reasons:
         raise VerificationError(
             f"the quantized model is too different from the model itself ({cost.sentence()}): {'; '.join(reasons)}",

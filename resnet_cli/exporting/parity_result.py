@@ -151,9 +151,28 @@ class Parity:
     @property
     def passed(self) -> bool:
         """Whether the file may be kept."""
-        # A difference of two floats: one image of a hundred is exactly a point.
         predictions_agree = all(check.passed for check in self.checks)
-        return predictions_agree and self.is_novelty_close and self.drop <= self.max_drop + 1e-9 and not self._shifts
+        return predictions_agree and self.is_novelty_close and not self._losses and not self._shifts
+
+    @property
+    def num_images(self) -> int:
+        """Number of labeled images, on which the scores were measured."""
+        return self.checks[0].num_images
+
+    @property
+    def _losses(self) -> list[str]:
+        """The scores that fall by more than they may, as clauses."""
+        return self.decisions.exceeded(self.drops, self.max_drop, self.num_images)
+
+    def few_images(self) -> str | None:
+        """A sentence if the images are too few to tell whether the file loses more of its score than it may."""
+        allowed = self.decisions.allowed_drop(self.max_drop, self.num_images)
+        if allowed <= self.max_drop:
+            return None
+        return (
+            f"too few images to measure a loss of {100 * self.max_drop:g} % of the accuracy, so the file may lose one; "
+            "--verify-with takes more"
+        )
 
     @property
     def _shifts(self) -> bool:
@@ -179,11 +198,7 @@ class Parity:
         ]
         if not self.is_novelty_close:
             reasons.append(f"novelty: largest difference {self.max_novelty_difference:.2g}")
-        reasons += [
-            f"{name} falls by {100 * drop:.2f} points; at most {100 * self.max_drop:g} are allowed"
-            for name, drop in self.drops.items()
-            if drop > self.max_drop + 1e-9
-        ]
+        reasons += self._losses
         if self._shifts and not failed:
             reasons.append(
                 f"probabilities change by {100 * self.mean_difference:.2f} points on average; at most "
@@ -199,7 +214,7 @@ class Parity:
             return "please report a bug"
         if not may_allow:
             return f"export without --{precision}; if that fails too, please report a bug"
-        exceeded = {"--max-drop": self.drop > self.max_drop + 1e-9, "--max-shift": self._shifts}
+        exceeded = {"--max-drop": bool(self._losses), "--max-shift": self._shifts}
         flags = " and ".join(flag for flag, is_exceeded in exceeded.items() if is_exceeded)
         if precision == "fp16":
             return f"allow more with {flags}, or export without --fp16"

@@ -68,18 +68,31 @@ class ExecuTorchFormat(Format):
     def rewrite(
         self, model: Model, metadata: ExportMetadata, config: ExportConfig, path: Path, *, calibration: Calibration
     ) -> ExecuTorchModel:
-        """Writes the quantized program with another temperature; see :meth:`Format.rewrite`."""
+        """Replaces the temperature of the quantized program, and the metadata; see :meth:`Format.rewrite`."""
         program = self._program
         assert program is not None
-        if float(program.temperature) != float(torch.tensor(float(model.temperature))):
-            program.temperature.fill_(model.temperature)
-            square = torch.zeros(1, *[model.preprocess.crop_size] * 2, 3, dtype=torch.uint8)
-            with quiet(), torch.no_grad():
-                data = _compile(program, square)
+        before, after = program.temperature.clone(), torch.tensor(float(model.temperature))
+        if before != after:
+            program.temperature.copy_(after)
+            data = _with_temperature((path / MODEL_FILE).read_bytes(), before, after)
+            if data is None:
+                square = torch.zeros(1, *[model.preprocess.crop_size] * 2, 3, dtype=torch.uint8)
+                with quiet(), torch.no_grad():
+                    data = _compile(program, square)
             clear(path)
             (path / MODEL_FILE).write_bytes(data)
         self.write_texts(path, metadata)
         return ExecuTorchModel(path)
+
+
+def _with_temperature(data: bytes, before: Tensor, after: Tensor) -> bytes | None:
+    """A compiled program with another temperature; None if the temperature is not found exactly once.
+
+    Compiling again takes as long as the rest of the export. The check in a fresh process would notice if another number
+    had been replaced.
+    """
+    old, new = (temperature.numpy().tobytes() for temperature in (before, after))
+    return data.replace(old, new) if data.count(old) == 1 else None
 
 
 def _compile(program: nn.Module, square: Tensor) -> bytes:
