@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from support.full_disk import small_disk
 from support.running import CLASSES, IMPORTED, Trained, command_environment, run_cli
 from support.short_parity import shorten
 
@@ -131,6 +133,15 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_computed(fu
     with pytest.raises(DiskError, match=r"cannot write file.m\.onnx: Not a directory") as error:
         export(full_run.run, config, on_work=lambda *_: pytest.fail("an image was used"))
     assert error.value.hint == "choose another place with --out"
+
+
+def test_a_disk_without_room_for_the_file_is_refused_before_anything_is_computed(full_run: Trained) -> None:
+    with small_disk(Path("disk").absolute(), 1_000_000) as disk:
+        config = ExportConfig(out=disk / "m.onnx")
+        with pytest.raises(DiskError) as error:
+            export(full_run.run, config, on_work=lambda *_: pytest.fail("an image was used"))
+        assert re.fullmatch(rf"{disk} has .+ free, but writing {disk}.m\.onnx needs 94 MB", error.value.message)
+        assert error.value.hint == "choose another place with --out, or free some space" and os.listdir(disk) == []
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+from support.full_disk import small_disk
 
 from resnet_cli.errors import ConfigError, DiskError
 from resnet_cli.exporting.new_output import new_output
+from resnet_cli.system.caches import temporary_folder
 from resnet_cli.system.locks import folder_lock
 from resnet_cli.system.paths import refuse_existing
 
@@ -25,6 +29,34 @@ def test_a_file_has_its_own_name_from_the_beginning_and_replaces_the_old_one_at_
         made.write_text("new")
         assert made.name == "model.onnx" and out.read_text() == "old"
     assert out.read_text() == "new" and os.listdir(tmp_path) == ["pets.bin"]
+
+
+def test_a_full_disk_is_named_with_the_file_that_was_asked_for_and_not_with_a_hidden_one(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 200_000) as disk:
+        out = disk / "m.onnx"
+        out.write_text("old")
+        with pytest.raises(DiskError) as caught, new_output(out, "m.onnx", is_folder=False) as made:
+            made.write_bytes(bytes(1_000_000))
+        assert caught.value.message == f"cannot write {out}: No space left on device in {disk}"
+        assert os.listdir(disk) == ["m.onnx"] and out.read_text() == "old"
+
+
+def test_another_folder_that_is_full_is_named_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with small_disk(tmp_path / "disk", 200_000) as disk:
+        monkeypatch.setattr(tempfile, "tempdir", str(disk))
+        out = tmp_path / "m.onnx"
+        with (
+            pytest.raises(DiskError) as caught,
+            new_output(out, "m.onnx", is_folder=False),
+            temporary_folder() as folder,
+        ):
+            (folder / "inputs.npz").write_bytes(bytes(1_000_000))
+        reason = f"cannot write temporary files: No space left on device in {disk}"
+        assert caught.value.message == f"cannot write {out}: {reason}" and "TMPDIR" in str(caught.value.hint)
+        # An error that names a file elsewhere is not one of this disk.
+        with pytest.raises(OSError, match="No space"), temporary_folder():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/elsewhere/file")
+        assert os.listdir(disk) == []
 
 
 @pytest.mark.parametrize("is_folder", [False, True])
@@ -54,9 +86,11 @@ def test_what_has_been_made_meanwhile_is_not_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no locks of folders")
 def test_what_a_killed_process_left_is_removed_and_what_another_one_writes_is_not(tmp_path: Path) -> None:
-    names = [f"m.onnx.{'1' * 32}", f"m.onnx.{'2' * 32}", f"n.onnx.{'3' * 32}", "m.onnx.mine"]
-    abandoned, alive, other, of_a_user = (tmp_path / f".{name}.tmp" for name in names)
-    for folder in (abandoned, alive, other, of_a_user):
+    names = [f"m.onnx.{'1' * 32}", f"m.onnx.{'2' * 32}", f"n.int8.onnx.{'3' * 32}", f"ncnn.{'4' * 32}", "m.onnx.mine"]
+    killed, alive, killed_too, replacing, of_a_user = (tmp_path / f".{name}.tmp" for name in names)
+    # Only the next export of the same name can tell where this folder belongs.
+    (replacing / "replaced").mkdir(parents=True)
+    for folder in (killed, alive, killed_too, of_a_user):
         folder.mkdir()
         (folder / "m.onnx").write_text("half")
     with (
@@ -65,7 +99,7 @@ def test_what_a_killed_process_left_is_removed_and_what_another_one_writes_is_no
     ):
         assert is_free
         made.write_text("whole")
-    assert sorted(os.listdir(tmp_path)) == sorted([alive.name, other.name, of_a_user.name, "m.onnx"])
+    assert sorted(os.listdir(tmp_path)) == sorted([alive.name, replacing.name, of_a_user.name, "m.onnx"])
 
 
 def test_a_folder_is_replaced_as_a_whole_and_stays_if_that_fails(

@@ -99,6 +99,25 @@ def test_the_temporary_folder_ends_with_its_process() -> None:
     assert not Path(done.stdout.strip()).exists()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no locks of folders")
+def test_a_temporary_folder_that_a_killed_process_left_is_removed_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    program = (
+        "import os; from resnet_cli.system import caches; inner = caches.temporary_folder();"
+        "(inner.__enter__() / 'x').touch(); caches.scratch_dir(); os.kill(os.getpid(), 9)"
+    )
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=False)
+    assert len(os.listdir(tmp_path)) == 2
+    # A folder of somebody who names it like that; and one that is in use.
+    (tmp_path / "resnet-cli-checkout").mkdir()
+    with caches.temporary_folder() as first, caches.temporary_folder() as second:
+        assert sorted(os.listdir(tmp_path)) == sorted([first.name, second.name, "resnet-cli-checkout"])
+    assert os.listdir(tmp_path) == ["resnet-cli-checkout"]
+
+
 def test_without_temporary_folders_the_cache_or_shared_memory_serves(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -61,3 +61,14 @@ def test_a_folder_with_the_name_of_a_package_is_no_package(tmp_path: Path, monke
     ):
         importlib.import_module("engine_of_a_test")
     assert "engine_of_a_test" not in sys.modules
+
+
+def test_whatever_a_broken_package_raises_is_one_line() -> None:
+    for error in (OSError("libx.so: cannot open\nshared object file"), TypeError("Descriptors cannot be created")):
+        with (
+            pytest.raises(SetupError) as caught,
+            optional_import("whole", name="X", purpose="--format x", hint="pip install x"),
+        ):
+            raise error
+        reason = " ".join(str(error).split())
+        assert caught.value.message == f"--format x: X is installed but cannot be imported: {reason}"

@@ -18,7 +18,7 @@ from resnet_cli.exporting.decisions import DECISIONS, Decisions
 from resnet_cli.exporting.export import Job, check, model_output
 from resnet_cli.exporting.hub.destination import destination
 from resnet_cli.exporting.hub.push import Push, Pushed
-from resnet_cli.exporting.new_output import new_output
+from resnet_cli.exporting.new_output import HINT, new_output
 from resnet_cli.exporting.parity_result import Parity
 from resnet_cli.exporting.snippets.snippet import snippet
 from resnet_cli.exporting.verification_data import images_to_verify
@@ -26,7 +26,7 @@ from resnet_cli.model.model_file import Model
 from resnet_cli.model.weights import load_model
 from resnet_cli.system.caches import require_temporary_folder
 from resnet_cli.system.events import OnStatus, OnWork, no_status
-from resnet_cli.system.paths import check_writable, make_dir, sha256_of
+from resnet_cli.system.paths import check_space, check_writable, make_dir, sha256_of
 from resnet_cli.text import Summarized, percent, size
 from resnet_cli.version import SCHEMA_VERSION
 
@@ -136,6 +136,7 @@ def export(
     check_out = functools.partial(job.check_replaceable, out)
     check_out()
     check_writable(out)
+    check_space(out.parent, job.room_bytes, f"writing {out}", hint=HINT)
     images = images_to_verify(model, config)
     expected = model_output(model, images, on_work)
     if config.out is not None:

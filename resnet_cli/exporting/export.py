@@ -71,6 +71,12 @@ class Job:
         """Why this machine cannot run the file in its own runtime; None if it can."""
         return self._format.cannot_run_here()
 
+    @property
+    def room_bytes(self) -> int:
+        """The bytes that the disk needs at least while the file is made."""
+        weights = 4 * sum(parameter.numel() for parameter in self.model.network.parameters())
+        return round(weights * self._format.room[self.precision])
+
     def check(self) -> None:
         """Refuses what the format cannot hold, before anything is computed.
 

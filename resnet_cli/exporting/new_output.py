@@ -11,13 +11,18 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from resnet_cli.system.locks import folder_lock
-from resnet_cli.system.paths import disk_errors
+from resnet_cli.errors import DiskError
+from resnet_cli.system.locks import folder_lock, new_locked_folder, remove_abandoned
+from resnet_cli.system.paths import FULL_DISK
 
+#: What to do about a disk without room.
+HINT = "choose another place with --out, or free some space"
 #: Name of what is replaced, until the new folder has its place.
 _REPLACED = "replaced"
 #: Characters of a name that the hidden folder's name repeats: names may not be longer than 255 bytes.
 _MAX_REPEATED = 50
+#: What follows them in the names of the hidden folders that exports are written in.
+_UNIQUE = r"[0-9a-f]{32}\.tmp"
 
 
 @contextlib.contextmanager
@@ -25,7 +30,7 @@ def new_output(out: Path, name: str, *, is_folder: bool, check: Callable[[], Non
     """A path that is renamed to ``out`` if no error occurs.
 
     It is in a hidden folder beside ``out``, where it has its own name: some engines recognize a file by how its name
-    ends. What processes that were killed have left there is removed first.
+    ends. What processes that were killed have left there is removed first, whatever they were writing.
 
     Args:
         out: What will be written; what is there already is replaced.
@@ -36,16 +41,14 @@ def new_output(out: Path, name: str, *, is_folder: bool, check: Callable[[], Non
 
     Raises:
         ConfigError: ``check`` has refused.
-        DiskError: The disk is full, or the folder cannot be written.
+        DiskError: A disk is full, or the folder cannot be written; the error names ``out``.
     """
-    hint = "choose another place with --out, or free some space"
-    with disk_errors(out, hint=hint):
-        _remove_abandoned(out)
-        hidden = out.with_name(f"{_prefix(out)}{uuid.uuid4().hex}.tmp")
-        hidden.mkdir()
-        try:
-            # The lock tells other processes that this one is alive.
-            with folder_lock(hidden):
+    with _errors_name(out):
+        _restore(out)
+        remove_abandoned(out.parent, re.compile(r"\..+\." + _UNIQUE), unless=_REPLACED)
+        # The lock tells other processes that this one is alive.
+        with new_locked_folder(lambda: _make_hidden(out)) as hidden:
+            try:
                 made = hidden / name
                 if is_folder:
                     made.mkdir()
@@ -56,12 +59,18 @@ def new_output(out: Path, name: str, *, is_folder: bool, check: Callable[[], Non
                     _replace_folder(out, made, hidden / _REPLACED)
                 else:
                     os.replace(made, out)
-        finally:
-            shutil.rmtree(hidden, ignore_errors=True)
+            finally:
+                shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _prefix(out: Path) -> str:
     return f".{out.name[:_MAX_REPEATED]}."
+
+
+def _make_hidden(out: Path) -> Path:
+    hidden = out.with_name(f"{_prefix(out)}{uuid.uuid4().hex}.tmp")
+    hidden.mkdir()
+    return hidden
 
 
 def _replace_folder(out: Path, made: Path, old: Path) -> None:
@@ -76,15 +85,27 @@ def _replace_folder(out: Path, made: Path, old: Path) -> None:
         raise
 
 
-def _remove_abandoned(out: Path) -> None:
-    name = re.compile(re.escape(_prefix(out)) + r"[0-9a-f]{32}\.tmp")
+def _restore(out: Path) -> None:
+    """Gives a folder its name back if the process that was replacing it was killed between the two renames."""
+    name = re.compile(re.escape(_prefix(out)) + _UNIQUE)
     for left in [path for path in out.parent.iterdir() if name.fullmatch(path.name)]:
         with contextlib.suppress(OSError), folder_lock(left) as is_free:
             if is_free:
                 if not os.path.lexists(out) and (left / _REPLACED).exists():
-                    # The process was killed between two renames.
                     (left / _REPLACED).rename(out)
                 shutil.rmtree(left, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _errors_name(out: Path) -> Iterator[None]:
+    """Errors of the disk name what was asked for, and the folder that is full; never a temporary name."""
+    try:
+        yield
+    except OSError as error:
+        where = f" in {out.absolute().parent}" if error.errno in FULL_DISK else ""
+        raise DiskError(f"cannot write {out}: {error.strerror or error}{where}", hint=HINT) from error
+    except DiskError as error:
+        raise DiskError(f"cannot write {out}: {error.message}", hint=error.hint) from error
 
 
 def _flush(path: Path) -> None:

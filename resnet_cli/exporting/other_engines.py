@@ -26,6 +26,7 @@ from resnet_cli.exported.metadata import ExportMetadata
 from resnet_cli.exported.onnx import normalized
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.caches import temporary_folder
+from resnet_cli.system.children import tied
 from resnet_cli.system.threads import engine_threads
 
 #: An engine that takes longer for a few images is not waited for: tract takes minutes where it emulates float16.
@@ -190,7 +191,7 @@ def _run(python: str, request: Path, answer: Path, packages: Path | None, longes
     try:
         done = subprocess.run(
             # -P: a module in the current folder must not be imported in place of another one.
-            [python, "-P", "-m", "resnet_cli.exporting.engine_process", str(request), str(answer)],
+            tied([python, "-P", "-m", "resnet_cli.exporting.engine_process", str(request), str(answer)]),
             stdin=subprocess.DEVNULL,
             # The engines print to both; a file of gigabytes of messages is not to be expected in so short a time.
             stdout=subprocess.DEVNULL,

@@ -12,6 +12,7 @@ import errno
 import functools
 import importlib
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -20,12 +21,15 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from resnet_cli.errors import DiskError
-from resnet_cli.system.paths import NO_HOME, cache_dir, make_dir
+from resnet_cli.system.locks import new_locked_folder, remove_abandoned
+from resnet_cli.system.paths import FULL_DISK, NO_HOME, cache_dir, is_scarce, make_dir
 
 #: Where temporary files may be if no usual folder can be written: it is in memory, and writable in a container whose
 #: own files are read-only. Source: ``docker run --shm-size``, 64 MB by default.
 _SHARED_MEMORY = "/dev/shm"
 
+#: The names that :func:`_make_temporary` gives, and nobody else.
+_TEMPORARY = re.compile(r"\.?resnet-cli-[a-z0-9_]{8}\.tmp")
 _lock = threading.Lock()
 _has_warned = False
 
@@ -115,7 +119,7 @@ def scratch_dir() -> Path:
         DiskError: No folder for temporary files can be written.
     """
     require_temporary_folder()
-    return _temporary_in(None)
+    return _until_the_end(Path(tempfile.gettempdir()), hidden=False)
 
 
 @contextlib.contextmanager
@@ -123,11 +127,29 @@ def temporary_folder() -> Iterator[Path]:
     """Yields an empty folder that is removed at the end of the block.
 
     Raises:
-        DiskError: No folder for temporary files can be written.
+        DiskError: No folder for temporary files can be written, or their disk is full.
     """
     require_temporary_folder()
-    with tempfile.TemporaryDirectory(prefix="resnet-cli-") as folder:
-        yield Path(folder)
+    place = Path(tempfile.gettempdir())
+    remove_abandoned(place, _TEMPORARY)
+    with new_locked_folder(lambda: _make_temporary(place)) as folder:
+        try:
+            yield folder
+        except OSError as error:
+            if error.errno not in FULL_DISK or not _is_within(error, folder) or not is_scarce(place):
+                # Another disk, for all that is known.
+                raise
+            raise DiskError(
+                f"cannot write temporary files: {error.strerror} in {place}",
+                hint="free some space there, or set TMPDIR to another folder",
+            ) from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_within(error: OSError, folder: Path) -> bool:
+    """Whether a file in the folder is named by an error; so it may be if none is named, as when a write fails."""
+    return error.filename is None or folder in Path(os.fsdecode(error.filename)).parents
 
 
 def find_temporary_folder(out: Path | None = None) -> bool:
@@ -150,7 +172,7 @@ def find_temporary_folder(out: Path | None = None) -> bool:
         return False
     beside = next(folder for folder in out.absolute().parents if folder.is_dir())
     with contextlib.suppress(OSError):
-        tempfile.tempdir = os.environ["TMPDIR"] = str(_temporary_in(beside))
+        tempfile.tempdir = os.environ["TMPDIR"] = str(_until_the_end(beside, hidden=True))
         return True
     return False
 
@@ -168,10 +190,18 @@ def require_temporary_folder(out: Path | None = None) -> None:
         raise _no_temporary_folder(OSError(errno.EROFS, os.strerror(errno.EROFS)))
 
 
-def _temporary_in(place: Path | None) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix=".resnet-cli-" if place else "resnet-cli-", dir=place))
+def _until_the_end(place: Path, *, hidden: bool) -> Path:
+    """A folder that is removed when this process ends."""
+    remove_abandoned(place, _TEMPORARY)
+    lock = contextlib.ExitStack()
+    folder = lock.enter_context(new_locked_folder(lambda: _make_temporary(place, hidden=hidden)))
+    atexit.register(lock.close)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
+
+
+def _make_temporary(place: Path, *, hidden: bool = False) -> Path:
+    return Path(tempfile.mkdtemp(prefix=".resnet-cli-" if hidden else "resnet-cli-", suffix=".tmp", dir=place))
 
 
 @functools.cache

@@ -32,12 +32,14 @@ def optional_import(module: str, *, name: str, purpose: str, hint: str) -> Itera
         if _is_folder_without_code(getattr(sys.modules.get(module), "__spec__", None)):
             del sys.modules[module]
             raise ModuleNotFoundError(name=module)
-    except ImportError as error:
-        if error.name is not None and f"{module}.".startswith(f"{error.name}."):
+    except Exception as error:
+        # Broken packages raise anything: OSError for a shared library, TypeError for another protobuf.
+        is_missing = isinstance(error, ImportError) and error.name is not None
+        if is_missing and f"{module}.".startswith(f"{error.name}."):
             raise SetupError(f"{purpose} needs {name}, which is not installed", hint=hint) from error
         # A part of it, or a package that it needs.
         raise SetupError(
-            f"{purpose}: {name} is installed but cannot be imported: {str(error)[:200]}", hint=hint
+            f"{purpose}: {name} is installed but cannot be imported: {_one_line(error)}", hint=hint
         ) from error
 
 
@@ -54,6 +56,11 @@ def is_installed(package: str) -> bool:
 def _is_folder_without_code(spec: ModuleSpec | None) -> bool:
     """Whether Python would import a mere folder: the current folder may have one with the name of a package."""
     return spec is not None and spec.origin is None and spec.submodule_search_locations is not None
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())[:200]
+    return text or type(error).__name__
 
 
 def require_version(package: str, at_least: str, below: str, *, purpose: str, extra: str) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -54,6 +56,38 @@ def folder_lock(folder: Path) -> Iterator[bool | None]:
         yield _lock(handle)
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def new_locked_folder(make: Callable[[], Path]) -> Iterator[Path]:
+    """Makes a folder, and locks it within the block; until then, it could be taken for an abandoned one.
+
+    Args:
+        make: Makes an empty folder; called again if another process has removed the first one before it was locked.
+    """
+    with contextlib.ExitStack() as stack:
+        while True:
+            folder = make()
+            with contextlib.suppress(FileNotFoundError):
+                if stack.enter_context(folder_lock(folder)) is not False and folder.is_dir():
+                    break
+        yield folder
+
+
+def remove_abandoned(place: Path, name: re.Pattern[str], *, unless: str | None = None) -> None:
+    """Removes the folders of :func:`new_locked_folder` whose processes were killed: nobody locks them any more.
+
+    Args:
+        place: The folder that they are in.
+        name: Matches their whole names, and those of nothing else.
+        unless: Folders that contain a file or folder of this name are kept.
+    """
+    # Those of other users cannot be opened.
+    with contextlib.suppress(OSError), os.scandir(place) as entries:
+        for left in [Path(entry) for entry in entries if name.fullmatch(entry.name)]:
+            with contextlib.suppress(OSError), folder_lock(left) as is_free:
+                if is_free and (unless is None or not (left / unless).exists()):
+                    shutil.rmtree(left, ignore_errors=True)
 
 
 def _lock(file: IO[bytes] | int) -> bool | None:

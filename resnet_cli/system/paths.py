@@ -147,6 +147,11 @@ def check_space(folder: Path, num_bytes: int, purpose: str, *, hint: str = MORE_
         raise DiskError(f"{folder} has {size(free)} free, but {purpose} needs {size(num_bytes)}", hint=hint)
 
 
+def is_scarce(folder: Path) -> bool:
+    """Whether the disk of a folder has less than 10 MB left: what fails there has probably failed for that reason."""
+    return shutil.disk_usage(folder).free < 10_000_000
+
+
 def folder_bytes(folder: Path) -> int:
     """The size of all files in a folder and below it; links are not followed, and what cannot be read is left out."""
     total, waiting = 0, [os.fspath(folder)]

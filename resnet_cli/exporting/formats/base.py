@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli.config.export import ExportConfig
-from resnet_cli.exported.metadata import METADATA_FILE, ExportMetadata, InputKind
+from resnet_cli.exported.metadata import METADATA_FILE, ExportMetadata, FilePrecision, InputKind
 from resnet_cli.model.model_file import Model
 from resnet_cli.prediction import Predictor
 
@@ -35,6 +35,8 @@ class Format(abc.ABC):
         texts: Of a folder: all other files in it.
         input_kind: What the graph takes, unless ``--input tensor`` is given.
         has_novelty: Whether the format can hold training features.
+        room: Precision -> bytes on the disk while the file is made, temporary ones included, per byte of the network's
+            weights in float32. Nothing is computed if the disk has less.
     """
 
     name: ClassVar[str]
@@ -44,6 +46,7 @@ class Format(abc.ABC):
     texts: ClassVar[tuple[str, ...]] = (METADATA_FILE, LABELS_FILE)
     input_kind: ClassVar[InputKind] = "squares"
     has_novelty: ClassVar[bool] = True
+    room: ClassVar[Mapping[FilePrecision, float]] = {"fp32": 1.0, "fp16": 0.5, "int8": 0.25}
 
     def require(self, model: Model, config: ExportConfig) -> None:  # noqa: B027
         """Refuses, before anything is computed, what cannot be written.
@@ -78,7 +81,7 @@ class Format(abc.ABC):
             calibration: Reads the images to quantize with; it is called only for ``--int8``.
 
         Raises:
-            DiskError: The file cannot be written.
+            OSError: The file cannot be written.
         """
 
     def rewrite(

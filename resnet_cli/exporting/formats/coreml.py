@@ -10,7 +10,7 @@ import io
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -20,6 +20,7 @@ from resnet_cli.exported.base import ExportedModel
 from resnet_cli.exported.coreml import IMAGE, MODEL_FILE, WHERE_IT_RUNS, CoreMlModel, load_tools, runs_here
 from resnet_cli.exported.metadata import NOVELTY, PROBS, ExportMetadata
 from resnet_cli.exporting.formats.base import Calibration, Format
+from resnet_cli.exporting.formats.converter import converting
 from resnet_cli.exporting.formats.coreml_program import CoreMlProgram
 from resnet_cli.exporting.formats.torch_program import TorchProgram
 from resnet_cli.installation import install_command
@@ -39,6 +40,8 @@ class CoreMlFormat(Format):
     name = "coreml"
     files = (MODEL_FILE,)
     input_kind = "pixels"
+    # Both temporary packages too.
+    room: ClassVar = {"fp32": 3.0, "fp16": 1.5}
 
     def require(self, model: Model, config: ExportConfig) -> None:
         """Refuses the format without coremltools.
@@ -56,12 +59,16 @@ class CoreMlFormat(Format):
         self, model: Model, metadata: ExportMetadata, config: ExportConfig, path: Path, *, calibration: Calibration
     ) -> ExportedModel:
         """Converts the model, and opens it with Core ML or, where that does not run, computes its program in torch."""
+        side = model.preprocess.crop_size
         program = TorchProgram(model, takes="pixels", with_novelty=NOVELTY in metadata.outputs).eval()
         try:
             # It prints progress bars.
             with quiet(), contextlib.redirect_stderr(io.StringIO()), torch.no_grad():
-                package = _convert(program, metadata, model.preprocess.crop_size)
-                package.save(str(path / MODEL_FILE))
+                exported = torch.export.export(program, (torch.zeros(1, 3, side, side),)).run_decompositions({})
+                # It writes the package to temporary places twice before it saves it, and removes them at exit.
+                with converting(path):
+                    package = _convert(exported, metadata, side)
+                    package.save(str(path / MODEL_FILE))
         except (RuntimeError, NotImplementedError, ValueError, TypeError) as error:
             raise SetupError(
                 f"coremltools cannot convert the model with torch {torch.__version__}: {str(error).strip()[:200]}",
@@ -73,10 +80,9 @@ class CoreMlFormat(Format):
         return CoreMlModel(path) if runs_here() else CoreMlProgram(path)
 
 
-def _convert(program: TorchProgram, metadata: ExportMetadata, side: int) -> Any:
+def _convert(exported: torch.export.ExportedProgram, metadata: ExportMetadata, side: int) -> Any:
     """The package as ``coremltools.models.MLModel``, not compiled."""
     tools = load_tools("--format coreml")
-    exported = torch.export.export(program, (torch.zeros(1, 3, side, side),)).run_decompositions({})
     names = list(exported.graph_signature.user_outputs)
     is_classifier = metadata.task == "single-label"
     converted = tools.convert(

@@ -16,6 +16,7 @@ from resnet_cli.config.export import ExportConfig
 from resnet_cli.exported.executorch import MODEL_FILE, ExecuTorchModel, load_runtime
 from resnet_cli.exported.metadata import NOVELTY, ExportMetadata
 from resnet_cli.exporting.formats.base import Calibration, Format, clear
+from resnet_cli.exporting.formats.converter import converting
 from resnet_cli.exporting.formats.torch_program import TorchProgram
 from resnet_cli.installation import install_command
 from resnet_cli.model.model_file import Model
@@ -61,7 +62,7 @@ class ExecuTorchFormat(Format):
             if metadata.precision == "int8":
                 program.backbone = _quantize(program.backbone, square, calibration)
             self._program = program
-            (path / MODEL_FILE).write_bytes(_compile(program, square))
+            (path / MODEL_FILE).write_bytes(_compile(program, square, path))
         self.write_texts(path, metadata)
         return ExecuTorchModel(path)
 
@@ -78,7 +79,7 @@ class ExecuTorchFormat(Format):
             if data is None:
                 square = torch.zeros(1, *[model.preprocess.crop_size] * 2, 3, dtype=torch.uint8)
                 with quiet(), torch.no_grad():
-                    data = _compile(program, square)
+                    data = _compile(program, square, path)
             clear(path)
             (path / MODEL_FILE).write_bytes(data)
         self.write_texts(path, metadata)
@@ -95,12 +96,15 @@ def _with_temperature(data: bytes, before: Tensor, after: Tensor) -> bytes | Non
     return data.replace(old, new) if data.count(old) == 1 else None
 
 
-def _compile(program: nn.Module, square: Tensor) -> bytes:
+def _compile(program: nn.Module, square: Tensor, folder: Path) -> bytes:
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
     exported = torch.export.export(program, (square,))
-    compiled: bytes = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()]).to_executorch().buffer
+    # The description of every part of the network is compiled in files.
+    with converting(folder):
+        lowered = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
+        compiled: bytes = lowered.to_executorch().buffer
     return compiled
 
 

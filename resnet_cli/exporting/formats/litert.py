@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,16 +16,17 @@ from resnet_cli.errors import SetupError, missing_extra
 from resnet_cli.exported.litert import MODEL_FILE, LiteRtModel, load_interpreter
 from resnet_cli.exported.metadata import NOVELTY, PROBS, ExportMetadata
 from resnet_cli.exporting.formats.base import Calibration, Format, clear
-from resnet_cli.exporting.formats.converter import run_converter
+from resnet_cli.exporting.formats.converter import IMPORTED, converting, require_start, run_converter
 from resnet_cli.exporting.formats.litert_conversion import INPUT, PROGRAM_FILE, SQUARES_FILE
 from resnet_cli.exporting.formats.torch_program import TorchProgram
 from resnet_cli.installation import install_command
 from resnet_cli.model.model_file import Model
-from resnet_cli.system.caches import temporary_folder
 from resnet_cli.system.extras import is_installed
 
 #: The first version of torch that litert-torch does not support. Source: the requirements of litert-torch 0.10.0.
 TORCH_TOO_NEW = (2, 15)
+#: Imports what the conversion imports, in a process of its own: these packages take seconds, and print.
+_IMPORT = f"import litert_torch, ai_edge_quantizer.quantizer; print('{IMPORTED}')"
 
 
 class LiteRtProgram(TorchProgram):
@@ -83,12 +85,14 @@ class LiteRtFormat(Format):
 
     name = "litert"
     files = (MODEL_FILE,)
+    # The program of torch too; the converter always writes float32 first.
+    room: ClassVar = {"fp32": 2.0, "fp16": 2.0, "int8": 2.0}
 
     def require(self, model: Model, config: ExportConfig) -> None:
         """Refuses the format without its packages, or with a torch that its converter does not support.
 
         Raises:
-            SetupError: litert-torch or ai-edge-litert is not installed, or torch is too new.
+            SetupError: litert-torch or ai-edge-litert is not installed or cannot be used, or torch is too new.
         """
         first = ".".join(map(str, TORCH_TOO_NEW))
         if tuple(int(part) for part in torch.__version__.split(".")[:2]) >= TORCH_TOO_NEW:
@@ -100,12 +104,13 @@ class LiteRtFormat(Format):
         if not is_installed("litert_torch"):
             raise missing_extra("--format litert needs litert-torch, which is not installed", "litert")
         load_interpreter("--format litert")
+        require_start((sys.executable, "-P", "-c", _IMPORT), IMPORTED, name="litert-torch", extra="litert")
 
     def write(
         self, model: Model, metadata: ExportMetadata, config: ExportConfig, path: Path, *, calibration: Calibration
     ) -> LiteRtModel:
         """Converts the model in a process of its own; see :meth:`Format.write`."""
-        with temporary_folder() as folder:
+        with converting(path) as folder:
             program = LiteRtProgram(model, with_novelty=NOVELTY in metadata.outputs).eval()
             side = model.preprocess.crop_size
             given = {INPUT: torch.zeros(1, side, side, 3, dtype=torch.uint8)}
@@ -116,7 +121,7 @@ class LiteRtFormat(Format):
             command = [sys.executable, "-P", "-m", "resnet_cli.exporting.formats.litert_conversion", metadata.precision]
             name = f"litert-torch {importlib.metadata.version('litert-torch')}"
             run_converter(command, folder / MODEL_FILE, name=name)
-            (path / MODEL_FILE).write_bytes((folder / MODEL_FILE).read_bytes())
+            (folder / MODEL_FILE).rename(path / MODEL_FILE)
         self.write_texts(path, metadata)
         return LiteRtModel(path)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
-import tempfile
 from pathlib import Path
+from typing import ClassVar
 
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.errors import ModelError, SetupError, VerificationError, missing_extra
 from resnet_cli.exported.metadata import PIXELS, PROBS, ExportMetadata
 from resnet_cli.exported.ncnn import BIN_FILE, PARAM_FILE, NcnnModel, load_ncnn
 from resnet_cli.exporting.formats.base import Calibration, Format
-from resnet_cli.exporting.formats.converter import run_converter
+from resnet_cli.exporting.formats.converter import converting, require_start, run_converter
 from resnet_cli.exporting.onnx_writer.file import finish, take_pixels, to_onnx
 from resnet_cli.installation import install_command
 from resnet_cli.model.model_file import Model
@@ -35,15 +35,18 @@ class NcnnFormat(Format):
     input_kind = "float_pixels"
     # ncnn has no operator that finds the greatest of many numbers.
     has_novelty = False
+    # The ONNX graph too, and what pnnx simplifies it to.
+    room: ClassVar = {"fp32": 3.0, "fp16": 2.5}
 
     def require(self, model: Model, config: ExportConfig) -> None:
         """Refuses the format without pnnx, which converts, and ncnn, which checks.
 
         Raises:
-            SetupError: One of them is not installed.
+            SetupError: One of them is not installed, or cannot be used.
         """
         load_ncnn("--format ncnn")
-        _pnnx()
+        # Without a model, it says how it is used.
+        require_start((str(_pnnx()),), "Usage: pnnx", name="pnnx", extra="ncnn")
 
     def write(
         self, model: Model, metadata: ExportMetadata, config: ExportConfig, path: Path, *, calibration: Calibration
@@ -57,8 +60,8 @@ class NcnnFormat(Format):
         made = to_onnx(model, with_novelty=False, with_heat=False)
         onnx = finish(take_pixels(made, model.preprocess, as_floats=True), metadata)
         name = f"pnnx {importlib.metadata.version('pnnx')}"
-        with tempfile.TemporaryDirectory(dir=path) as folder:
-            source, side = Path(folder, "model.onnx"), model.preprocess.crop_size
+        with converting(path) as folder:
+            source, side = folder / "model.onnx", model.preprocess.crop_size
             source.write_bytes(onnx)
             shape, half = f"inputshape=[1,3,{side},{side}]f32", f"fp16={int(metadata.precision == 'fp16')}"
             nowhere = [f"{file}={os.devnull}" for file in _SIDE_FILES]
