@@ -168,7 +168,7 @@ def test_int8_may_not_lose_more() -> None:
 def test_one_image_of_few_is_not_a_loss_of_accuracy_unless_nothing_may_be_lost() -> None:
     found = compared(wrong_for_one, precision="int8", max_drop=0.01, num_images=30)
     assert found.drop == pytest.approx(1 / 30) and found.passed
-    assert "too few images to measure a loss of 1 %" in str(found.few_images())
+    assert "30 images cannot show a loss of 1 point" in str(found.few_images())
     for stricter in (dataclasses.replace(found, max_drop=0.0), dataclasses.replace(found, drops={"accuracy": 2 / 30})):
         assert not stricter.passed
     assert compared(precision="int8", max_drop=0.05).few_images() is None and compared().few_images() is None

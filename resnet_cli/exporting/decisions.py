@@ -29,6 +29,11 @@ Probs = NDArray[np.float32]
 Described = tuple[str, float]
 
 
+def points(share: float) -> str:
+    """A difference of shares in words, such as ``1 point``."""
+    return f"{100 * share:.3g} {'point' if math.isclose(share, 0.01) else 'points'}"
+
+
 class Decisions(abc.ABC):
     """The predictions that follow from probabilities.
 
@@ -72,7 +77,7 @@ class Decisions(abc.ABC):
     def exceeded(self, drops: Mapping[str, float], max_drop: float, num_images: int) -> list[str]:
         """A clause for each score that falls by more than it may."""
         allowed = self.allowed_drop(max_drop, num_images)
-        limit = f"{100 * allowed:.3g} {'point' if math.isclose(allowed, 0.01) else 'points'}"
+        limit = points(allowed)
         if allowed > max_drop:
             limit += ", one image"
         return [

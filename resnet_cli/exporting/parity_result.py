@@ -8,8 +8,8 @@ from typing import Any
 
 from resnet_cli.errors import VerificationError
 from resnet_cli.evaluation.intervals import Interval
-from resnet_cli.exporting.decisions import Decisions
-from resnet_cli.text import percent
+from resnet_cli.exporting.decisions import Decisions, points
+from resnet_cli.text import counted, percent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,8 +170,8 @@ class Parity:
         if allowed <= self.max_drop:
             return None
         return (
-            f"too few images to measure a loss of {100 * self.max_drop:g} % of the accuracy, so the file may lose one; "
-            "--verify-with takes more"
+            f"{counted(self.num_images, 'image')} cannot show a loss of {points(self.max_drop)}, so one of them may get "
+            "another class; check the file on more with --verify-with"
         )
 
     @property
