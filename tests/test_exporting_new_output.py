@@ -35,7 +35,10 @@ def test_a_full_disk_is_named_with_the_file_that_was_asked_for_and_not_with_a_hi
     with small_disk(tmp_path / "disk", 200_000) as disk:
         out = disk / "m.onnx"
         out.write_text("old")
-        with pytest.raises(DiskError) as caught, new_output(out, "m.onnx", is_folder=False) as made:
+        with (
+            pytest.raises(DiskError) as caught,
+            new_output(out, "m.onnx", is_folder=False, check=_allow) as made,
+        ):
             made.write_bytes(bytes(1_000_000))
         assert caught.value.message == f"cannot write {out}: No space left on device in {disk}"
         assert os.listdir(disk) == ["m.onnx"] and out.read_text() == "old"
@@ -47,7 +50,7 @@ def test_another_folder_that_is_full_is_named_too(tmp_path: Path, monkeypatch: p
         out = tmp_path / "m.onnx"
         with (
             pytest.raises(DiskError) as caught,
-            new_output(out, "m.onnx", is_folder=False),
+            new_output(out, "m.onnx", is_folder=False, check=_allow),
             temporary_folder() as folder,
         ):
             (folder / "inputs.npz").write_bytes(bytes(1_000_000))
