@@ -177,7 +177,9 @@ class _Comparison:
         version = _version(self.reader, self.python, self.packages)
         timed = self._ask(photos[:1], num_timed=NUM_TIMED)
         if timed.refused:
-            return _row(self.reader, self.path.name, version, {"refused": timed.refused})
+            # It may begin with the path, of which only the name means something elsewhere.
+            reason = timed.refused.replace(f"{self.path.absolute()}: ", "")
+            return _row(self.reader, self.path.name, version, {"refused": reason})
         parts = np.array_split(np.arange(len(photos)), num_fresh)
         with ThreadPoolExecutor(NUM_THREADS) as pool:
             answers = list(pool.map(lambda part: self._ask([photos[place] for place in part], threads=1), parts))
