@@ -170,8 +170,8 @@ class Parity:
         if allowed <= self.max_drop:
             return None
         return (
-            f"{counted(self.num_images, 'image')} cannot show a loss of {points(self.max_drop)}, so one of them may get "
-            "another class; check the file on more with --verify-with"
+            f"{counted(self.num_images, 'image')} cannot show a loss of {points(self.max_drop)}, so one of them may "
+            "get another class; check the file on more with --verify-with"
         )
 
     @property

@@ -34,8 +34,8 @@ def optional_import(module: str, *, name: str, purpose: str, hint: str) -> Itera
             raise ModuleNotFoundError(name=module)
     except Exception as error:
         # Broken packages raise anything: OSError for a shared library, TypeError for another protobuf.
-        is_missing = isinstance(error, ImportError) and error.name is not None
-        if is_missing and f"{module}.".startswith(f"{error.name}."):
+        missing = error.name if isinstance(error, ImportError) else None
+        if missing is not None and f"{module}.".startswith(f"{missing}."):
             raise SetupError(f"{purpose} needs {name}, which is not installed", hint=hint) from error
         # A part of it, or a package that it needs.
         raise SetupError(

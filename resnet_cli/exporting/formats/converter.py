@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from resnet_cli.errors import SetupError
@@ -35,15 +35,7 @@ def require_start(command: tuple[str, ...], expected: str, *, name: str, extra: 
         SetupError: It cannot be started, or prints something else.
     """
     try:
-        found = subprocess.run(
-            tied(command),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-        ).stdout
+        found = _run(command).stdout
     except OSError as error:
         found = error.strerror or str(error)
     if expected not in found:
@@ -71,17 +63,8 @@ def run_converter(command: Sequence[str], made: Path, *, name: str) -> None:
     if given := environment.get("PYTHONPATH"):
         # From another folder, relative paths would name something else.
         environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, filter(None, given.split(os.pathsep))))
-    done = subprocess.run(
-        tied(command),
-        cwd=made.parent,
-        env=environment | {"TMPDIR": str(made.parent.absolute())},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    environment["TMPDIR"] = str(made.parent.absolute())
+    done = _run(command, made.parent, environment)
     is_full = is_scarce(made.parent) or done.returncode == -getattr(signal, "SIGXFSZ", 0)
     if done.returncode == 0 and made.is_file() and not is_full:
         return
@@ -95,6 +78,22 @@ def run_converter(command: Sequence[str], made: Path, *, name: str) -> None:
     raise SetupError(
         f"{name} could not convert the model (exit code {done.returncode}): {_last_line(done.stdout)}",
         hint="update it, or choose another --format",
+    )
+
+
+def _run(
+    command: Sequence[str], folder: Path | None = None, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        tied(command),
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
     )
 
 
