@@ -9,7 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from resnet_cli.exported.metadata import ExportMetadata
-from resnet_cli.preprocess import Preprocess
+from resnet_cli.preprocess import MAX_ASPECT, Preprocess
 
 #: Language -> the name under which its usage line and comments know the program.
 SCRIPTS: Mapping[str, str] = {
@@ -61,6 +61,7 @@ def snippet(language: str, kind: str, metadata: ExportMetadata, path: Path) -> s
             side=preprocess.crop_size,
             resize=preprocess.resize_size,
             fit=preprocess.fit,
+            aspect=MAX_ASPECT,
             interpolation=preprocess.interpolation,
             bit_depth=preprocess.bit_depth,
             mean=preprocess.mean,
