@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -56,7 +58,11 @@ def test_another_folder_that_is_full_is_named_too(tmp_path: Path, monkeypatch: p
             (folder / "inputs.npz").write_bytes(bytes(1_000_000))
         reason = f"cannot write temporary files: No space left on device in {disk}"
         assert caught.value.message == f"cannot write {out}: {reason}" and "TMPDIR" in str(caught.value.hint)
-        # An error that names a file elsewhere is not one of this disk.
+        # A disk may be full in other ways than by bytes: the file that an error names tells which disk it is.
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        with pytest.raises(DiskError, match=f"Disk quota exceeded in {tmp_path}"), temporary_folder() as folder:
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), str(folder / "inputs.npz"))
+        monkeypatch.setattr(tempfile, "tempdir", str(disk))
         with pytest.raises(OSError, match="No space"), temporary_folder():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/elsewhere/file")
         assert os.listdir(disk) == []
@@ -89,10 +95,8 @@ def test_what_has_been_made_meanwhile_is_not_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no locks of folders")
 def test_what_a_killed_process_left_is_removed_and_what_another_one_writes_is_not(tmp_path: Path) -> None:
-    names = [f"m.onnx.{'1' * 32}", f"m.onnx.{'2' * 32}", f"n.int8.onnx.{'3' * 32}", f"ncnn.{'4' * 32}", "m.onnx.mine"]
-    killed, alive, killed_too, replacing, of_a_user = (tmp_path / f".{name}.tmp" for name in names)
-    # Only the next export of the same name can tell where this folder belongs.
-    (replacing / "replaced").mkdir(parents=True)
+    names = [f"m.onnx.{'1' * 32}", f"m.onnx.{'2' * 32}", f"n.int8.onnx.{'3' * 32}", "m.onnx.mine"]
+    killed, alive, killed_too, of_a_user = (tmp_path / f".{name}.tmp" for name in names)
     for folder in (killed, alive, killed_too, of_a_user):
         folder.mkdir()
         (folder / "m.onnx").write_text("half")
@@ -102,11 +106,14 @@ def test_what_a_killed_process_left_is_removed_and_what_another_one_writes_is_no
     ):
         assert is_free
         made.write_text("whole")
-    assert sorted(os.listdir(tmp_path)) == sorted([alive.name, replacing.name, of_a_user.name, "m.onnx"])
+    assert sorted(os.listdir(tmp_path)) == sorted([alive.name, of_a_user.name, "m.onnx"])
 
 
-def test_a_folder_is_replaced_as_a_whole_and_stays_if_that_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "raised"), [(OSError(28, "No space left on device"), DiskError), (KeyboardInterrupt(), KeyboardInterrupt)]
+)
+def test_a_folder_is_replaced_as_a_whole_and_stays_if_that_fails_or_is_interrupted(
+    error: BaseException, raised: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "litert"
     out.mkdir()
@@ -116,11 +123,11 @@ def test_a_folder_is_replaced_as_a_whole_and_stays_if_that_fails(
 
         def fail(self: Path, target: Path) -> Path:
             if self.name == "made":
-                raise OSError(28, "No space left on device")
+                raise error
             return rename(self, target)
 
         patch.setattr(Path, "rename", fail)
-        with pytest.raises(DiskError), new_output(out, "made", is_folder=True, check=_allow):
+        with pytest.raises(raised), new_output(out, "made", is_folder=True, check=_allow):
             pass
     assert os.listdir(out) == ["old"] and os.listdir(tmp_path) == ["litert"]
     with new_output(out, "made", is_folder=True, check=_allow) as made:
@@ -130,13 +137,38 @@ def test_a_folder_is_replaced_as_a_whole_and_stays_if_that_fails(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no locks of folders")
-def test_a_folder_that_a_killed_process_was_replacing_comes_back(tmp_path: Path) -> None:
-    out, hidden = tmp_path / "litert", tmp_path / f".litert.{'1' * 32}.tmp"
-    (hidden / "replaced").mkdir(parents=True)
-    (hidden / "replaced" / "old").touch()
+def test_a_folder_that_a_killed_process_was_replacing_comes_back_with_its_own_name(tmp_path: Path) -> None:
+    # The names of the hidden folders begin alike, since they repeat only a part of such long names.
+    names = [f"{'long' * 20}.{kind}" for kind in ("litert", "mnn")]
+    for number, name in enumerate(names):
+        old = tmp_path / f".{name[:50]}.{str(number) * 32}.tmp" / "replaced" / name
+        old.mkdir(parents=True)
+        (old / "old").touch()
+    # This one was replaced again since then.
+    (tmp_path / names[1]).mkdir()
+    out = tmp_path / names[0]
     with pytest.raises(ConfigError), new_output(out, "litert", is_folder=True, check=lambda: refuse_existing(out)):
         pass
-    assert os.listdir(out) == ["old"] and os.listdir(tmp_path) == ["litert"]
+    assert sorted(os.listdir(tmp_path)) == names and [os.listdir(tmp_path / name) for name in names] == [["old"], []]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no locks of folders")
+def test_kill_9_between_the_two_renames_loses_no_folder(tmp_path: Path) -> None:
+    out = tmp_path / "litert"
+    out.mkdir()
+    (out / "old").touch()
+    program = (
+        "import os, sys; from pathlib import Path; from resnet_cli.exporting.new_output import new_output;"
+        "out = Path(sys.argv[1]); rename = Path.rename;"
+        "Path.rename = lambda self, to: os.kill(os.getpid(), 9) if to == out else rename(self, to);"
+        "made = new_output(out, 'litert', is_folder=True, check=lambda: None); made.__enter__(); "
+        "made.__exit__(None, None, None)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(out)], check=False)
+    assert done.returncode == -signal.SIGKILL and not out.exists()
+    with new_output(tmp_path / "m.onnx", "m.onnx", is_folder=False, check=_allow) as made:
+        made.touch()
+    assert os.listdir(out) == ["old"] and sorted(os.listdir(tmp_path)) == ["litert", "m.onnx"]
 
 
 def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path: Path) -> None:

@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from resnet_cli.errors import DiskError
-from resnet_cli.system.locks import folder_lock, new_locked_folder, remove_abandoned
+from resnet_cli.system.locks import abandoned, new_locked_folder
 from resnet_cli.system.paths import FULL_DISK
 
 #: What to do about a disk without room.
 HINT = "choose another place with --out, or free some space"
-#: Name of what is replaced, until the new folder has its place.
+#: Where the folder that is replaced keeps its name, until the new one has it.
 _REPLACED = "replaced"
 #: Characters of a name that the hidden folder's name repeats: names may not be longer than 255 bytes.
 _MAX_REPEATED = 50
-#: What follows them in the names of the hidden folders that exports are written in.
-_UNIQUE = r"[0-9a-f]{32}\.tmp"
+#: The names of the hidden folders that exports are written in.
+_HIDDEN = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 
 
 @contextlib.contextmanager
@@ -44,8 +44,8 @@ def new_output(out: Path, name: str, *, is_folder: bool, check: Callable[[], Non
         DiskError: A disk is full, or the folder cannot be written; the error names ``out``.
     """
     with _errors_name(out):
-        _restore(out)
-        remove_abandoned(out.parent, re.compile(r"\..+\." + _UNIQUE), unless=_REPLACED)
+        for left in abandoned(out.parent, _HIDDEN):
+            _remove(left)
         # The lock tells other processes that this one is alive.
         with new_locked_folder(lambda: _make_hidden(out)) as hidden:
             try:
@@ -56,44 +56,34 @@ def new_output(out: Path, name: str, *, is_folder: bool, check: Callable[[], Non
                 _flush(made)
                 check()
                 if is_folder:
-                    _replace_folder(out, made, hidden / _REPLACED)
+                    _replace_folder(out, made, hidden / _REPLACED / out.name)
                 else:
                     os.replace(made, out)
             finally:
-                shutil.rmtree(hidden, ignore_errors=True)
-
-
-def _prefix(out: Path) -> str:
-    return f".{out.name[:_MAX_REPEATED]}."
+                _remove(hidden)
 
 
 def _make_hidden(out: Path) -> Path:
-    hidden = out.with_name(f"{_prefix(out)}{uuid.uuid4().hex}.tmp")
+    hidden = out.with_name(f".{out.name[:_MAX_REPEATED]}.{uuid.uuid4().hex}.tmp")
     hidden.mkdir()
     return hidden
 
 
 def _replace_folder(out: Path, made: Path, old: Path) -> None:
-    """Renames a folder to ``out``; a folder that is there gets the name ``old``, and keeps it only if that works."""
+    """Renames a folder to ``out``; a folder that is there becomes ``old``, until :func:`_remove`."""
     if out.exists():
+        old.parent.mkdir()
         out.rename(old)
-    try:
-        made.rename(out)
-    except OSError:
-        if old.exists():
-            old.rename(out)
-        raise
+    made.rename(out)
 
 
-def _restore(out: Path) -> None:
-    """Gives a folder its name back if the process that was replacing it was killed between the two renames."""
-    name = re.compile(re.escape(_prefix(out)) + _UNIQUE)
-    for left in [path for path in out.parent.iterdir() if name.fullmatch(path.name)]:
-        with contextlib.suppress(OSError), folder_lock(left) as is_free:
-            if is_free:
-                if not os.path.lexists(out) and (left / _REPLACED).exists():
-                    (left / _REPLACED).rename(out)
-                shutil.rmtree(left, ignore_errors=True)
+def _remove(hidden: Path) -> None:
+    """Removes a hidden folder; what was to be replaced gets its name back, unless something else has it now."""
+    with contextlib.suppress(OSError):
+        for old in (hidden / _REPLACED).glob("*"):
+            if not os.path.lexists(hidden.parent / old.name):
+                old.rename(hidden.parent / old.name)
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 @contextlib.contextmanager

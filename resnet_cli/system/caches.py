@@ -21,14 +21,16 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from resnet_cli.errors import DiskError
-from resnet_cli.system.locks import new_locked_folder, remove_abandoned
+from resnet_cli.system.locks import abandoned, new_locked_folder
 from resnet_cli.system.paths import FULL_DISK, NO_HOME, cache_dir, is_scarce, make_dir
 
 #: Where temporary files may be if no usual folder can be written: it is in memory, and writable in a container whose
 #: own files are read-only. Source: ``docker run --shm-size``, 64 MB by default.
 _SHARED_MEMORY = "/dev/shm"
 
-#: The names that :func:`_make_temporary` gives, and nobody else.
+#: What to do about a full disk of temporary files.
+TEMPORARY_HINT = "free some space there, or set TMPDIR to another folder"
+#: The names that :func:`_new_temporary` gives, and nobody else.
 _TEMPORARY = re.compile(r"\.?resnet-cli-[a-z0-9_]{8}\.tmp")
 _lock = threading.Lock()
 _has_warned = False
@@ -131,25 +133,27 @@ def temporary_folder() -> Iterator[Path]:
     """
     require_temporary_folder()
     place = Path(tempfile.gettempdir())
-    remove_abandoned(place, _TEMPORARY)
-    with new_locked_folder(lambda: _make_temporary(place)) as folder:
+    with _new_temporary(place) as folder:
         try:
             yield folder
         except OSError as error:
-            if error.errno not in FULL_DISK or not _is_within(error, folder) or not is_scarce(place):
-                # Another disk, for all that is known.
+            if not _is_full(error, folder):
                 raise
             raise DiskError(
-                f"cannot write temporary files: {error.strerror} in {place}",
-                hint="free some space there, or set TMPDIR to another folder",
+                f"cannot write temporary files: {error.strerror} in {place}", hint=TEMPORARY_HINT
             ) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_within(error: OSError, folder: Path) -> bool:
-    """Whether a file in the folder is named by an error; so it may be if none is named, as when a write fails."""
-    return error.filename is None or folder in Path(os.fsdecode(error.filename)).parents
+def _is_full(error: OSError, folder: Path) -> bool:
+    """Whether an error is that of a full disk, and this disk is the one of the folder."""
+    if error.errno not in FULL_DISK:
+        return False
+    if isinstance(error.filename, str | bytes):
+        return folder in Path(os.fsdecode(error.filename)).parents
+    # When a write fails, no file is named.
+    return is_scarce(folder)
 
 
 def find_temporary_folder(out: Path | None = None) -> bool:
@@ -192,16 +196,19 @@ def require_temporary_folder(out: Path | None = None) -> None:
 
 def _until_the_end(place: Path, *, hidden: bool) -> Path:
     """A folder that is removed when this process ends."""
-    remove_abandoned(place, _TEMPORARY)
     lock = contextlib.ExitStack()
-    folder = lock.enter_context(new_locked_folder(lambda: _make_temporary(place, hidden=hidden)))
+    folder = lock.enter_context(_new_temporary(place, hidden=hidden))
     atexit.register(lock.close)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
-def _make_temporary(place: Path, *, hidden: bool = False) -> Path:
-    return Path(tempfile.mkdtemp(prefix=".resnet-cli-" if hidden else "resnet-cli-", suffix=".tmp", dir=place))
+def _new_temporary(place: Path, *, hidden: bool = False) -> contextlib.AbstractContextManager[Path]:
+    """A new folder, locked within the block; those that killed processes have left in this place are removed first."""
+    for left in abandoned(place, _TEMPORARY):
+        shutil.rmtree(left, ignore_errors=True)
+    prefix = ".resnet-cli-" if hidden else "resnet-cli-"
+    return new_locked_folder(lambda: Path(tempfile.mkdtemp(prefix=prefix, suffix=".tmp", dir=place)))
 
 
 @functools.cache

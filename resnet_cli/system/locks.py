@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -74,20 +73,21 @@ def new_locked_folder(make: Callable[[], Path]) -> Iterator[Path]:
         yield folder
 
 
-def remove_abandoned(place: Path, name: re.Pattern[str], *, unless: str | None = None) -> None:
-    """Removes the folders of :func:`new_locked_folder` whose processes were killed: nobody locks them any more.
+def abandoned(place: Path, name: re.Pattern[str]) -> Iterator[Path]:
+    """The folders of :func:`new_locked_folder` whose processes were killed: nobody locks them any more.
+
+    Each of them is locked until the next one is asked for, so that the caller can remove it.
 
     Args:
         place: The folder that they are in.
         name: Matches their whole names, and those of nothing else.
-        unless: Folders that contain a file or folder of this name are kept.
     """
     # Those of other users cannot be opened.
     with contextlib.suppress(OSError), os.scandir(place) as entries:
         for left in [Path(entry) for entry in entries if name.fullmatch(entry.name)]:
             with contextlib.suppress(OSError), folder_lock(left) as is_free:
-                if is_free and (unless is None or not (left / unless).exists()):
-                    shutil.rmtree(left, ignore_errors=True)
+                if is_free:
+                    yield left
 
 
 def _lock(file: IO[bytes] | int) -> bool | None:
