@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import re
@@ -22,13 +23,14 @@ from support.running import CLASSES, IMPORTED, Trained, command_environment, run
 from support.short_parity import shorten
 
 from resnet_cli import export as export_model
-from resnet_cli.commands.export import export
+from resnet_cli.commands.export import compare_formats, export
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.errors import DiskError, SetupError
 from resnet_cli.exported.metadata import METADATA_FILE
 from resnet_cli.exported.onnx import OnnxModel, Prepared
 from resnet_cli.exported.pt2 import Pt2Model
 from resnet_cli.exporting import benchmark
+from resnet_cli.exporting.export import Job
 from resnet_cli.installation import install_command
 from resnet_cli.model.output import ModelOutput
 from resnet_cli.model.reliability import Reliability
@@ -403,6 +405,18 @@ def test_the_benchmark_has_a_row_for_each_format_and_keeps_nothing(
     assert [row["accuracy"] is not None for row in rows] == [True, True, True, False]
     assert "not installed" in rows[-1]["note"]
     assert os.listdir() == []
+
+
+def test_a_disk_that_fails_ends_the_benchmark_with_an_error_of_the_disk(
+    full_run: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise OSError(errno.EIO, "OpenVINO: basic_ios::clear: iostream error")
+
+    monkeypatch.setattr(Job, "write", fail)
+    with pytest.raises(DiskError, match=r"^cannot write temporary files in .+: OpenVINO: ") as error:
+        compare_formats(full_run.run, ExportConfig())
+    assert "TMPDIR" in str(error.value.hint)
 
 
 def test_a_program_is_all_that_is_printed_and_a_field_of_the_json(full_run: Trained, exported: Path) -> None:

@@ -82,6 +82,11 @@ def test_the_program_in_the_package_computes_what_the_model_does_and_nothing_is_
         _damage(tmp_path, opened)
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"classes": 3}', '{"classes": "{"}'])
+def test_metadata_in_a_package_that_are_no_metadata_name_no_classes(text: str) -> None:
+    assert coreml._classes({"resnet_cli": text}) is None and coreml._classes({}) is None
+
+
 def _damage(folder: Path, opened: Any) -> None:
     """What does not fit the metadata beside it is refused, and so is a file that is no package."""
     kind = type(opened)

@@ -12,10 +12,10 @@ from support.synthetic_models import labels_model, telling_model
 from support.written_format import check_damage, check_written, narrow_job
 
 from resnet_cli.config.export import ExportConfig
-from resnet_cli.errors import SetupError
+from resnet_cli.errors import SetupError, VerificationError
 from resnet_cli.exported.metadata import ExportMetadata
 from resnet_cli.exporting.export import Job
-from resnet_cli.exporting.formats import open_format
+from resnet_cli.exporting.formats import ncnn, open_format
 
 #: Format -> modules without which it is refused, and the largest of its files.
 FORMATS = {"ncnn": (("ncnn", "pnnx"), "model.ncnn.bin"), "mnn": (("MNN",), "model.mnn")}
@@ -70,3 +70,17 @@ def test_a_folder_answers_what_the_model_answers(
 
     check_damage(folder / file, r"cannot read it$")
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_layer_that_ncnn_lacks_is_an_error_that_names_no_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in FORMATS["ncnn"][0]:
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
+    renamed = ncnn._renamed
+    monkeypatch.setattr(ncnn, "_renamed", lambda text: renamed(text).replace("InnerProduct", "NoSuchLayer"))
+    job = narrow_job(monkeypatch, "ncnn")
+    with pytest.raises(VerificationError, match=r"^--format ncnn: ncnn .+: pnnx .+ has written layers that") as caught:
+        job.write(tmp_path)
+    assert str(tmp_path) not in caught.value.message

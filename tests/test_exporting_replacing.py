@@ -46,6 +46,7 @@ def _check(
         ("pt2", _pt2),
         ("mnn", lambda path: _folder(path, OURS)),
         ("mnn", lambda path: _folder(path, {METADATA_FILE: ""})),
+        ("mnn", lambda path: _folder(path, OURS | {".DS_Store": ""})),
     ],
 )
 def test_an_older_or_a_damaged_export_is_replaced_where_that_is_asked_for(

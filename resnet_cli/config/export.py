@@ -156,7 +156,7 @@ class ExportConfig(OfflineConfig):
     max_drop: Annotated[
         Share,
         Flag(
-            "How much accuracy --int8 or --fp16 may cost; of few images, one may be lost. Multi-label: how much mAP, "
+            "How much accuracy --int8 or --fp16 may cost; above 0, at least one image. Multi-label: how much mAP, "
             "and how much of the F1 score of the labels.",
             VERIFICATION,
             "1%",

@@ -8,7 +8,7 @@ import io
 import json
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,12 +135,15 @@ def check_description(spec: Any, model: ExportedModel) -> set[str]:
         expected = {LABEL: "stringType", PROBS: "dictionaryType"}
     if NOVELTY in model.metadata.outputs:
         expected[NOVELTY] = "multiArrayType"
-    # The names of the classes are in the program of a classifier only.
-    own = json.loads(found.metadata.userDefined.get("resnet_cli", "{}"))
-    if (
-        inputs != [(IMAGE, side, side, rgb)]
-        or kinds != expected
-        or json.loads(own.get("classes", "[]")) != list(model.classes)
-    ):
+    classes = _classes(found.metadata.userDefined)
+    if inputs != [(IMAGE, side, side, rgb)] or kinds != expected or classes != list(model.classes):
         raise ModelError(f"{model.path}: damaged: its program does not fit its metadata")
     return set(kinds)
+
+
+def _classes(texts: Mapping[str, str]) -> Any:
+    """The classes in the metadata of a package; its program names them only if it is a classifier."""
+    try:
+        return json.loads(json.loads(texts.get("resnet_cli", ""))["classes"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None

@@ -14,8 +14,9 @@ from resnet_cli.exporting.export import Job, check, model_output
 from resnet_cli.exporting.parity_result import as_json
 from resnet_cli.exporting.verification_data import images_to_verify
 from resnet_cli.model.model_file import Model
-from resnet_cli.system.caches import temporary_folder
+from resnet_cli.system.caches import TEMPORARY_HINT, temporary_folder
 from resnet_cli.system.events import OnStatus, OnWork, no_status
+from resnet_cli.system.paths import disk_errors
 
 #: Formats that only a browser runs.
 _NOT_RUN_HERE = frozenset({"web"})
@@ -86,6 +87,7 @@ def benchmark(
     Raises:
         ConfigError: There are no images to check with.
         DataError: They cannot be read.
+        DiskError: The temporary files cannot be written.
     """
     images = images_to_verify(model, config)
     expected = model_output(model, images, on_work)
@@ -98,7 +100,7 @@ def benchmark(
         title = f"{number} of {len(VARIANTS)}: {name}"
         on_status(title)
         job = Job(model, config.model_copy(update=options))
-        with temporary_folder() as folder:
+        with temporary_folder() as folder, disk_errors(folder.parent, "write temporary files in", hint=TEMPORARY_HINT):
             path = folder / job.file_name()
             if job.is_folder:
                 path.mkdir()

@@ -27,6 +27,7 @@ from resnet_cli.exported.onnx import normalized
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.caches import temporary_folder
 from resnet_cli.system.children import tied
+from resnet_cli.system.extras import is_folder_without_code
 from resnet_cli.system.threads import engine_threads
 
 #: An engine that takes longer for a few images is not waited for: tract takes minutes where it emulates float16.
@@ -61,8 +62,7 @@ class Engine:
         """
         path = [*([] if packages is None else [str(packages)]), *sys.path]
         spec = PathFinder.find_spec(self.module, path)
-        if spec is None or spec.origin is None:
-            # Without an origin, it is a mere folder of that name, as an export writes.
+        if spec is None or is_folder_without_code(spec):
             return None
         found = (one for name in self.distributions for one in distributions(name=name, path=path))
         return next((one.version for one in found), "of unknown version")

@@ -99,7 +99,7 @@ class Parity:
         model_accuracy: Accuracy of the model with its 95 % interval; macro mAP of a multi-label model.
         file_accuracy: The same for the file.
         drops: What the file loses: the name of a score -> the difference; negative where it gains.
-        max_drop: The most that it may lose of each of them: for accuracy, as a share of the images.
+        max_drop: The most that it may lose of each of them, as a share; see :meth:`Decisions.allowed_drop`.
         mean_difference: The mean over the labeled images of the largest difference of a probability.
         max_shift: The most that this may be.
         max_novelty_difference: Largest difference of a novelty; None if the file does not compute it.

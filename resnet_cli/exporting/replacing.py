@@ -15,6 +15,8 @@ from resnet_cli.exporting.formats.base import Format
 
 #: Not "or remove it", as for other outputs: it may be the run itself.
 _ANOTHER_NAME = "choose another name"
+#: The file that macOS writes into each folder that its Finder shows; nothing of it is worth keeping.
+_FINDER_FILE = ".DS_Store"
 #: Bytes at the start of an ONNX file that contain the name of the program that wrote it.
 _HEAD_BYTES = 64
 
@@ -83,7 +85,7 @@ def _why_foreign_folder(out: Path, to_write: Format) -> str | None:
         return "it is a file"
     if not (out / METADATA_FILE).is_file():
         return f"it is not a folder that export wrote: it has no {METADATA_FILE}"
-    others = sorted({entry.name for entry in out.iterdir()} - {*to_write.files, *to_write.texts})
+    others = sorted({entry.name for entry in out.iterdir()} - {*to_write.files, *to_write.texts, _FINDER_FILE})
     if others:
         return f"it contains {shlex.quote(others[0])}, which --format {to_write.name} does not write"
     return None

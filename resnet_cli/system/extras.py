@@ -29,7 +29,7 @@ def optional_import(module: str, *, name: str, purpose: str, hint: str) -> Itera
     """
     try:
         yield
-        if _is_folder_without_code(getattr(sys.modules.get(module), "__spec__", None)):
+        if is_folder_without_code(getattr(sys.modules.get(module), "__spec__", None)):
             del sys.modules[module]
             raise ModuleNotFoundError(name=module)
     except Exception as error:
@@ -50,10 +50,10 @@ def is_installed(package: str) -> bool:
     except ValueError:
         # It was put into sys.modules without a specification.
         return sys.modules.get(package) is not None
-    return spec is not None and not _is_folder_without_code(spec)
+    return spec is not None and not is_folder_without_code(spec)
 
 
-def _is_folder_without_code(spec: ModuleSpec | None) -> bool:
+def is_folder_without_code(spec: ModuleSpec | None) -> bool:
     """Whether Python would import a mere folder: the current folder may have one with the name of a package."""
     return spec is not None and spec.origin is None and spec.submodule_search_locations is not None
 

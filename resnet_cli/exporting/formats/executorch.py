@@ -56,7 +56,7 @@ class ExecuTorchFormat(Format):
         self, model: Model, metadata: ExportMetadata, config: ExportConfig, path: Path, *, calibration: Calibration
     ) -> ExecuTorchModel:
         """Compiles the program and opens it; see :meth:`Format.write`."""
-        square = torch.zeros(1, *[model.preprocess.crop_size] * 2, 3, dtype=torch.uint8)
+        square = _square(model)
         program = TorchProgram(model, takes="squares", with_novelty=NOVELTY in metadata.outputs).eval()
         with quiet(), torch.no_grad():
             if metadata.precision == "int8":
@@ -77,13 +77,17 @@ class ExecuTorchFormat(Format):
             program.temperature.copy_(after)
             data = _with_temperature((path / MODEL_FILE).read_bytes(), before, after)
             if data is None:
-                square = torch.zeros(1, *[model.preprocess.crop_size] * 2, 3, dtype=torch.uint8)
                 with quiet(), torch.no_grad():
-                    data = _compile(program, square, path)
+                    data = _compile(program, _square(model), path)
             clear(path)
             (path / MODEL_FILE).write_bytes(data)
         self.write_texts(path, metadata)
         return ExecuTorchModel(path)
+
+
+def _square(model: Model) -> Tensor:
+    """An input of the program, uint8 [1 x s x s x 3]."""
+    return torch.zeros(1, *[model.preprocess.crop_size] * 2, 3, dtype=torch.uint8)
 
 
 def _with_temperature(data: bytes, before: Tensor, after: Tensor) -> bytes | None:

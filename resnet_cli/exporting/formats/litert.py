@@ -110,13 +110,17 @@ class LiteRtFormat(Format):
         self, model: Model, metadata: ExportMetadata, config: ExportConfig, path: Path, *, calibration: Calibration
     ) -> LiteRtModel:
         """Converts the model in a process of its own; see :meth:`Format.write`."""
+        program, side = (
+            LiteRtProgram(model, with_novelty=NOVELTY in metadata.outputs).eval(),
+            model.preprocess.crop_size,
+        )
+        # Read before the block: temporary folders that reading images makes would be removed with the converter's.
+        squares = np.stack(list(calibration())) if metadata.precision == "int8" else None
         with converting(path) as folder:
-            program = LiteRtProgram(model, with_novelty=NOVELTY in metadata.outputs).eval()
-            side = model.preprocess.crop_size
             given = {INPUT: torch.zeros(1, side, side, 3, dtype=torch.uint8)}
             torch.export.save(torch.export.export(program, (), given), folder / PROGRAM_FILE)
-            if metadata.precision == "int8":
-                np.save(folder / SQUARES_FILE, np.stack(list(calibration())))
+            if squares is not None:
+                np.save(folder / SQUARES_FILE, squares)
             # -P: a module in the current folder must not be imported in place of another one.
             command = [sys.executable, "-P", "-m", "resnet_cli.exporting.formats.litert_conversion", metadata.precision]
             name = f"litert-torch {importlib.metadata.version('litert-torch')}"

@@ -74,8 +74,9 @@ class NcnnFormat(Format):
         try:
             return NcnnModel(path)
         except ModelError as error:
+            reason = error.message.removeprefix(f"{path}: ")
             raise VerificationError(
-                f"{error.message}: {name} has written layers that it does not have",
+                f"--format ncnn: {reason}: {name} has written layers that it does not have",
                 hint=f"install versions that fit each other: {install_command('ncnn')}",
             ) from error
 
