@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from support.running import Trained
+from support.terminal import on_terminal
 
 from resnet_cli.cli import demo
 
@@ -30,3 +33,12 @@ def test_the_expected_time_is_a_round_number(seconds: float, text: str) -> None:
 def test_nobody_is_asked_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     demo._offer_report(Path("report.html"), is_asked=False)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudoterminals")
+def test_the_titles_of_the_stages_are_broken_between_words() -> None:
+    title = "3. The second task: keep the backbone frozen and train only a new head, for digits"
+    screen = on_terminal(program=f"from resnet_cli.cli import demo; demo._title({title!r})", columns=80)
+    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", screen.text).strip().splitlines()]
+    assert len(lines) == 2 and " ".join(lines) == title
+    assert max(map(len, lines)) <= 80

@@ -219,5 +219,11 @@ def test_without_data_the_download_is_announced_first(tmp_path: Path, monkeypatc
     assert "cifar10 is downloaded: 170 MB from www.cs.toronto.edu" in said
     assert "To train on your own images: resnet-cli finetune FOLDER" in said
     assert said.index("170 MB") < said.index("the plan begins")
-    for more in (["cifar10"], ["--offline"]):
-        assert "170 MB" not in run_cli("finetune", *more).stderr
+    assert "170 MB" not in run_cli("finetune", "cifar10").stderr
+
+
+def test_without_data_and_network_it_says_first_what_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESNET_CLI_CACHE", str(tmp_path / "cache"))
+    said = run_cli("finetune", "--offline", "--weights", "none").stderr
+    assert "No DATA was given, so cifar10 is needed: 170 MB from www.cs.toronto.edu" in said
+    assert said.index("170 MB") < said.index("error: offline")

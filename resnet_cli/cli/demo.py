@@ -290,9 +290,8 @@ def _offer_report(report: Path, *, is_asked: bool) -> None:
 
 
 def _title(text: str) -> None:
-    from rich.text import Text
-
-    output.show(Text(), Text(text, style="bold cyan"))
+    output.show_line("")
+    output.show_prose(text, style="bold cyan")
 
 
 def _say(text: str) -> None:

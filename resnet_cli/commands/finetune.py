@@ -169,17 +169,18 @@ def _carry_out(
 
 
 def _about_download(config: FinetuneConfig) -> str | None:
-    """What a training without DATA is about to download; None if it is on this machine already."""
+    """What a training without DATA needs and does not have; None if it is on this machine already."""
     from resnet_cli.data.sources.named.registered import is_here
     from resnet_cli.network.download import is_offline
     from resnet_cli.network.known_sets import DATASETS
 
     known = DATASETS[config.data]
-    if is_here(known.name) or is_offline(config.offline):
+    if is_here(known.name):
         return None
     host = urllib.parse.urlsplit(known.files[0].url).hostname
+    verb = "needed" if is_offline(config.offline) else "downloaded"
     return (
-        f"No DATA was given, so {known.name} is downloaded: {size(known.num_bytes or 0)} from {host}, "
+        f"No DATA was given, so {known.name} is {verb}: {size(known.num_bytes or 0)} from {host}, "
         f"{known.description}. To train on your own images: resnet-cli finetune FOLDER, with one subfolder per class"
     )
 
