@@ -110,10 +110,8 @@ class LiteRtFormat(Format):
         self, model: Model, metadata: ExportMetadata, config: ExportConfig, path: Path, *, calibration: Calibration
     ) -> LiteRtModel:
         """Converts the model in a process of its own; see :meth:`Format.write`."""
-        program, side = (
-            LiteRtProgram(model, with_novelty=NOVELTY in metadata.outputs).eval(),
-            model.preprocess.crop_size,
-        )
+        program = LiteRtProgram(model, with_novelty=NOVELTY in metadata.outputs).eval()
+        side = model.preprocess.crop_size
         # Read before the block: temporary folders that reading images makes would be removed with the converter's.
         squares = np.stack(list(calibration())) if metadata.precision == "int8" else None
         with converting(path) as folder:
