@@ -73,7 +73,7 @@ class Preprocess:
     bit_depth: int = 16
 
     @property
-    def mean_colour(self) -> tuple[int, int, int]:
+    def mean_color(self) -> tuple[int, int, int]:
         """The RGB color in [0, 255] that is about 0 after normalization: it fills areas without image."""
         red, green, blue = (round(255 * value) for value in self.mean)
         return red, green, blue
@@ -154,7 +154,7 @@ class Preprocess:
         width, height = box[2] - box[0], box[3] - box[1]
         scale = side / max(width, height)
         part = self._resample(image, (max(1, round(width * scale)), max(1, round(height * scale))), box)
-        square = Image.new("RGB", (side, side), self.mean_colour)
+        square = Image.new("RGB", (side, side), self.mean_color)
         square.paste(part, (round((side - part.width) / 2), round((side - part.height) / 2)))
         return np.asarray(square)
 

@@ -158,7 +158,7 @@ def test_a_padded_view_is_a_part_of_the_image_padded_as_the_whole_is(strength: S
     part = pixels[rows[0] : rows[-1] + 1]
     assert (part[..., 2] == 0).all()
     assert 4 * CROP_ASPECT[0] * 0.8 < 32 / len(part) < 4 * CROP_ASPECT[1] * 1.25
-    assert (np.delete(pixels, slice(rows[0], rows[-1] + 1), axis=0) == preprocess.mean_colour).all()
+    assert (np.delete(pixels, slice(rows[0], rows[-1] + 1), axis=0) == preprocess.mean_color).all()
     assert abs(rows[0] - (31 - rows[-1])) <= 1
 
 
@@ -195,7 +195,7 @@ def test_a_policy_varies_the_view_and_never_mirrors_it(policy: str) -> None:
 @pytest.mark.parametrize(("erasing", "least", "most"), [(0.0, 0, 0), (0.25, 30, 70), (1.0, 200, 200)])
 def test_erasing_happens_as_often_as_it_should(erasing: float, least: int, most: int) -> None:
     augment = Augment(PREPROCESS, augmentation(erasing=erasing), seed=0, epoch=1)
-    fill = np.array(PREPROCESS.mean_colour)
+    fill = np.array(PREPROCESS.mean_color)
     erased = [bool((augment(index, gradient()) == fill).all(axis=-1).any()) for index in range(200)]
     assert least <= sum(erased) <= most
 

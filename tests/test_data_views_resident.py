@@ -134,8 +134,8 @@ def test_the_box_and_the_target_are_those_of_the_preprocessing(
     )
     expected = torch.from_numpy(preprocess(Image.fromarray(pixels)).copy())
     assert distance(found[top:bottom, left:right], expected[top:bottom, left:right])[1] <= 2
-    expected[top:bottom, left:right] = torch.tensor(preprocess.mean_colour, dtype=torch.uint8)
-    assert (expected == torch.tensor(preprocess.mean_colour)).all()
+    expected[top:bottom, left:right] = torch.tensor(preprocess.mean_color, dtype=torch.uint8)
+    assert (expected == torch.tensor(preprocess.mean_color)).all()
 
 
 @pytest.mark.parametrize("storage", ["resident", "mapped"])

@@ -197,7 +197,7 @@ def test_a_golf_ball_is_found_where_it_lies(assets: Path) -> None:
         pytest.skip("no photo of a golf ball")
     pixels = model.preprocess(Item(paths[0].name, paths[0]).open())
     # Pasted into an empty corner, the ball takes the heat with it.
-    plain = np.full_like(pixels, model.preprocess.mean_colour)
+    plain = np.full_like(pixels, model.preprocess.mean_color)
     plain[:112, :112] = pixels[::2, ::2]
     heat = GradCam(model.network, model.preprocess, COMPUTE).maps(stack([plain]))[0]
     row, column = np.unravel_index(heat.argmax(), heat.shape)

@@ -14,7 +14,7 @@ from support.synthetic_models import PREPROCESS, images, made_up_model
 
 from resnet_cli.engines.features import FrozenBackbone
 from resnet_cli.engines.int8_file import describe_int8, open_int8
-from resnet_cli.engines.int8_writer import quantise_backbone, write_int8
+from resnet_cli.engines.int8_writer import quantize_backbone, write_int8
 from resnet_cli.engines.onnx_backbone import load_session
 from resnet_cli.errors import ConfigError
 from resnet_cli.model.network import backbone_hash
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("narrow")
 
 def written(path: Path, about: str = "about") -> onnx.ModelProto:
     model = made_up_model()
-    proto = quantise_backbone(model.network, (PREPROCESS(image) for image in images()), PREPROCESS)
+    proto = quantize_backbone(model.network, (PREPROCESS(image) for image in images()), PREPROCESS)
     write_int8(proto, path, about, {"note": "kept"})
     return proto
 

@@ -64,7 +64,7 @@ def written(
     proto = to_onnx(model, precision=precision, with_novelty=with_novelty)
     if precision == "int8":
         squares = (model.preprocess(image) for image in images())
-        proto = int8.quantise(proto, squares, model.preprocess, images=IMAGES)
+        proto = int8.quantize(proto, squares, model.preprocess, images=IMAGES)
     if takes == "picture":
         proto = take_images(proto, model.preprocess)
     path.write_bytes(finish(proto, about(model, takes=takes, precision=precision)))

@@ -74,7 +74,7 @@ def test_a_graph_uses_only_operators_and_types_that_engines_read_alike(fit: str,
 def test_a_quantized_graph_adds_only_the_operators_of_quantization() -> None:
     model = made_up_model()
     squares = [model.preprocess(image) for image in images()]
-    made = int8.quantise(to_onnx(model, precision="int8"), squares, model.preprocess, images=IMAGES)
+    made = int8.quantize(to_onnx(model, precision="int8"), squares, model.preprocess, images=IMAGES)
     laws_of(made, NETWORK | INT8, NUMBERS | {TensorProto.INT8, TensorProto.INT32})
 
 

@@ -336,7 +336,7 @@ def test_the_fit_is_stored_in_the_model_and_used_by_whoever_loads_it(
     seen_colours = {tuple(colour) for colour in pixels[size // 2, [1, size // 2, -2]].tolist()}
     assert len(seen_colours) == (1 if fit == "crop" else 3)
     # Padded, the image has a third of the height.
-    rim = [list(model.preprocess.mean_colour)] * size
+    rim = [list(model.preprocess.mean_color)] * size
     assert (pixels[0].tolist() == rim) == (pixels[size // 4].tolist() == rim) == (fit == "pad")
     assert 0 <= found.prediction.prob <= 1
 

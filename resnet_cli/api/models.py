@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from resnet_cli.api.progress import is_shown, shown_events
 from resnet_cli.commands.export import ExportResult
-from resnet_cli.commands.int8 import open_quantised
+from resnet_cli.commands.int8 import open_quantized
 from resnet_cli.data.inputs.in_memory import to_item
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.rules import abstention_rule, caveat_of
@@ -143,7 +143,7 @@ def predict(
     predictor = (
         TorchPredictor(source, choose_compute(device, precision))
         if isinstance(source, Model)
-        else open_quantised(
+        else open_quantized(
             functools.partial(open_predictor, source, device=device, precision=precision, trusted=trust)
         )
     )

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from resnet_cli.commands.comparison_result import ComparisonResult
 from resnet_cli.commands.evaluate_file import EvalResult, check_one_threshold, check_outputs
-from resnet_cli.commands.int8 import open_quantised
+from resnet_cli.commands.int8 import open_quantized
 from resnet_cli.config.base import flag_name
 from resnet_cli.config.eval import EvalConfig
 from resnet_cli.data.dataset import Item
@@ -177,7 +177,7 @@ def open_model(spec: str | Predictor[Any], config: EvalConfig, on_event: OnEvalE
         trusted=config.trust,
         on_download=lambda done, total: on_event(WorkDone("download", done, total)),
     )
-    return open_quantised(
+    return open_quantized(
         opening,
         offline=config.offline,
         on_work=lambda *work: on_event(WorkDone(*work)),

@@ -14,12 +14,12 @@ from resnet_cli.system.processor import this_processor
 _Opened = TypeVar("_Opened")
 
 #: What is said before a backbone is quantized.
-QUANTISING = "int8: the backbone is quantized now, once, and checked on the run's validation images"
+QUANTIZING = "int8: the backbone is quantized now, once, and checked on the run's validation images"
 #: What is added where it gains less. Measured with AVX2 for single images.
 WITHOUT_VNNI = "this processor has no VNNI instructions, so int8 is about 1.6 times as fast as fp32, and not 3 times"
 
 
-def open_quantised(
+def open_quantized(
     open_model: Callable[[], _Opened],
     *,
     offline: bool = False,
@@ -45,6 +45,6 @@ def open_quantised(
         from resnet_cli.exporting.int8_lane import keep_int8
     except ImportError as error:
         raise SetupError(f"--precision int8: a library cannot be imported: {error}", hint=install_command()) from error
-    on_note(QUANTISING if this_processor().multiplies_int8 else f"{QUANTISING}; {WITHOUT_VNNI}")
+    on_note(QUANTIZING if this_processor().multiplies_int8 else f"{QUANTIZING}; {WITHOUT_VNNI}")
     keep_int8(model, offline=offline, on_work=on_work)
     return open_model()

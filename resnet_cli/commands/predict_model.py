@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from resnet_cli.commands.int8 import open_quantised
+from resnet_cli.commands.int8 import open_quantized
 from resnet_cli.config.predict import PredictConfig
 from resnet_cli.errors import ConfigError, NetworkError
 from resnet_cli.exported.opening import check_trust, exported_kind, resolve_model
@@ -118,7 +118,7 @@ def open_model(
         in_torch=in_torch and in_int8,
     )
     try:
-        predictor = open_quantised(
+        predictor = open_quantized(
             opening,
             offline=config.offline,
             on_work=lambda *work: on_event(WorkDone(*work)),

@@ -139,7 +139,7 @@ def _open_model(spec: str, config: ServeConfig) -> Predictor[Pixels]:
 def _open_in_precision(spec: str, config: ServeConfig) -> Predictor[Pixels]:
     from PIL import Image
 
-    from resnet_cli.commands.int8 import open_quantised
+    from resnet_cli.commands.int8 import open_quantized
     from resnet_cli.exported.opening import exported_kind
     from resnet_cli.predictor import open_predictor
 
@@ -160,7 +160,7 @@ def _open_in_precision(spec: str, config: ServeConfig) -> Predictor[Pixels]:
         in_torch=config.runtime == "torch",
         offline=config.offline,
     )
-    opened = open_quantised(opening, offline=config.offline)
+    opened = open_quantized(opening, offline=config.offline)
     # The network is prepared with the first prediction: no request should wait for that.
     opened.predict([opened.prepare(Image.new("RGB", (32, 32)))])
     return opened

@@ -51,7 +51,7 @@ class _Ranges:
         self.mean: dict[str, Floats] = {}
 
 
-def quantise(
+def quantize(
     proto: ModelProto, squares: Iterable[NDArray[np.uint8]], preprocess: Preprocess, *, images: str
 ) -> ModelProto:
     """Quantizes everything up to the average pooling: weights per channel, activations per tensor.
@@ -89,7 +89,7 @@ def begin_with_squares(proto: ModelProto, side: int, name: str) -> ModelProto:
     """A quantized graph that takes squares directly, uint8 [b x s x s x 3], without the way through floats.
 
     Args:
-        proto: A graph of :func:`quantise`.
+        proto: A graph of :func:`quantize`.
         side: Side of the squares in pixels.
         name: Name of the input.
     """
@@ -183,7 +183,7 @@ class _Writer:
         if any(pads):
             where = np.array([0, 0, *pads[:2], 0, 0, *pads[2:]])
             channels = graph.op_many("Split", LEVELS, outputs=3, axis=1, num_outputs=3)
-            colors = zip(channels, self._preprocess.mean_colour, strict=True)
+            colors = zip(channels, self._preprocess.mean_color, strict=True)
             x = graph.op("Concat", *(graph.op("Pad", one, where, np.uint8(color)) for one, color in colors), axis=1)
         return graph.op("DequantizeLinear", x, np.float32(1), np.uint8(0), name="images.rounded")
 
@@ -230,8 +230,8 @@ def _measure(proto: ModelProto, squares: Iterable[NDArray[np.uint8]], preprocess
     count = 0
     mean, std = _statistics(preprocess)
     for square in squares:
-        normalised = ((square.astype(np.float32) - mean) / std).transpose(2, 0, 1)[None]
-        found = [one.astype(np.float64) for one in session.run(None, {images: np.ascontiguousarray(normalised)})]
+        normalized = ((square.astype(np.float32) - mean) / std).transpose(2, 0, 1)[None]
+        found = [one.astype(np.float64) for one in session.run(None, {images: np.ascontiguousarray(normalized)})]
         sums = [old + new for old, new in zip(sums, found, strict=True)] if count else found
         count += 1
     means = {key: total / count for key, total in zip(outputs, sums, strict=True)}

@@ -12,7 +12,7 @@ from onnx import ModelProto, helper
 
 from resnet_cli.engines.backbone_file import ABOUT, FEATURES, SQUARES, checksum_field
 from resnet_cli.engines.graph import GraphWriter
-from resnet_cli.engines.int8 import begin_with_squares, quantise
+from resnet_cli.engines.int8 import begin_with_squares, quantize
 from resnet_cli.engines.int8_file import GRAPH_SHA256
 from resnet_cli.engines.layers import add_features
 from resnet_cli.model.network import ResNet50
@@ -23,7 +23,7 @@ from resnet_cli.system.paths import atomic_path
 _IMAGES = "images"
 
 
-def quantise_backbone(network: ResNet50, squares: Iterable[NDArray[np.uint8]], preprocess: Preprocess) -> ModelProto:
+def quantize_backbone(network: ResNet50, squares: Iterable[NDArray[np.uint8]], preprocess: Preprocess) -> ModelProto:
     """A graph from squares, uint8 [b x s x s x 3], to features, float32 [b x 2048], that computes in int8.
 
     Args:
@@ -35,14 +35,14 @@ def quantise_backbone(network: ResNet50, squares: Iterable[NDArray[np.uint8]], p
     graph = GraphWriter()
     add_features(graph, _IMAGES, network.folded().cpu())
     proto = graph.build({_IMAGES: (np.float32, ["b", 3, side, side])}, {FEATURES: ["b", NUM_FEATURES]})
-    return begin_with_squares(quantise(proto, squares, preprocess, images=_IMAGES), side, SQUARES)
+    return begin_with_squares(quantize(proto, squares, preprocess, images=_IMAGES), side, SQUARES)
 
 
 def write_int8(proto: ModelProto, path: Path, about: str, texts: Mapping[str, str]) -> None:
     """Writes a quantized backbone with its metadata and a checksum.
 
     Args:
-        proto: From :func:`quantise_backbone`.
+        proto: From :func:`quantize_backbone`.
         path: The file to write.
         about: From :func:`~resnet_cli.engines.int8_file.describe_int8`.
         texts: More metadata.

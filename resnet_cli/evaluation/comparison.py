@@ -137,14 +137,14 @@ def compare_rights(one: NDArray[np.bool_], other: NDArray[np.bool_], *, num_comp
     only_first, only_second = int((one & ~other).sum()), int((~one & other).sum())
     num, num_apart = len(one), only_first + only_second
     shares = (only_first + 1) / (num + 2), (only_second + 1) / (num + 2)
-    centre = shares[1] - shares[0]
-    half = Z * math.sqrt((sum(shares) - centre**2) / (num + 2))
+    center = shares[1] - shares[0]
+    half = Z * math.sqrt((sum(shares) - center**2) / (num + 2))
     return Comparison(
         both_right=int((one & other).sum()),
         only_first=only_first,
         only_second=only_second,
         both_wrong=int((~one & ~other).sum()),
-        difference=around((only_second - only_first) / num, centre - half, centre + half, least=-1.0),
+        difference=around((only_second - only_first) / num, center - half, center + half, least=-1.0),
         p_value=float(binomtest(min(only_first, only_second), num_apart).pvalue) if num_apart else 1.0,
         num_compared=num_compared,
     )

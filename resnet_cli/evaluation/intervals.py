@@ -45,9 +45,9 @@ def wilson(num_right: int, num: int) -> Interval:
         num: Number of images, at least 1.
     """
     share = num_right / num
-    centre = (share + Z**2 / (2 * num)) / (1 + Z**2 / num)
+    center = (share + Z**2 / (2 * num)) / (1 + Z**2 / num)
     half = Z / (1 + Z**2 / num) * np.sqrt(share * (1 - share) / num + Z**2 / (4 * num**2))
-    return around(share, centre - half, centre + half)
+    return around(share, center - half, center + half)
 
 
 def around(value: float, low: float, high: float, *, least: float = 0.0, most: float = 1.0) -> Interval:

@@ -100,8 +100,8 @@ def macro_roc_auc(
     # The variance of a mean of n influences.
     deviation = float(np.sqrt((influence**2).sum()) / len(labels) / len(known))
     if 0 < value < 1 and deviation > 0:
-        centre, half = np.log(value / (1 - value)), Z * deviation / (value * (1 - value))
-        return around(value, 1 / (1 + np.exp(half - centre)), 1 / (1 + np.exp(-half - centre)))
+        center, half = np.log(value / (1 - value)), Z * deviation / (value * (1 - value))
+        return around(value, 1 / (1 + np.exp(half - center)), 1 / (1 + np.exp(-half - center)))
     ends = [_newcombe(roc_auc[label], int((labels == label).sum()), len(labels)) for label in known]
     low, high = np.mean(ends, axis=0)
     return around(value, low, high)

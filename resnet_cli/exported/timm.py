@@ -40,7 +40,7 @@ class TimmModel(ExportedModel):
             config = json.loads((path / CONFIG_FILE).read_text(encoding="utf-8"))
             written, num_classes = config["pretrained_cfg"], int(config["num_classes"])
             side = tuple(written["input_size"])[1:]
-            normalised = dataclasses.replace(self.preprocess, mean=tuple(written["mean"]), std=tuple(written["std"]))
+            normalized = dataclasses.replace(self.preprocess, mean=tuple(written["mean"]), std=tuple(written["std"]))
         except OSError as error:
             raise ModelError(f"{path / CONFIG_FILE}: cannot be read: {error.strerror or error}") from error
         except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -50,7 +50,7 @@ class TimmModel(ExportedModel):
         network = ResNet50(num_classes)
         load_tensors(network, read_tensors(path / WEIGHTS_FILE), path / WEIGHTS_FILE)
         self._head = network.fc
-        self._backbone = FrozenBackbone(network, normalised, REFERENCE)
+        self._backbone = FrozenBackbone(network, normalized, REFERENCE)
 
     def predict(self, inputs: Sequence[Pixels]) -> ModelOutput:
         """Probabilities; timm's layout has no place for exemplars, so novelty is not known."""

@@ -14,7 +14,7 @@ from resnet_cli.config.export import ExportConfig
 from resnet_cli.data.dataset import targets_of
 from resnet_cli.engines.backbone_file import MAX_ENGINES_BYTES
 from resnet_cli.engines.int8_file import INT8_FILE, int8_places, open_int8
-from resnet_cli.engines.int8_writer import quantise_backbone, write_int8
+from resnet_cli.engines.int8_writer import quantize_backbone, write_int8
 from resnet_cli.errors import ConfigError, DiskError, ResnetCliError, VerificationError
 from resnet_cli.evaluation.evaluate import evaluate
 from resnet_cli.exporting.decisions import DECISIONS, fit_thresholds
@@ -66,7 +66,7 @@ def keep_int8(model: Model, *, offline: bool = False, on_work: OnWork | None = N
     on_work = on_work or (lambda work, done, total: None)
     exact = model_output(model, images, on_work)
     squares = counted(map(model.preprocess.read, calibration), len(calibration), functools.partial(on_work, "quantize"))
-    proto = quantise_backbone(model.network, squares, model.preprocess)
+    proto = quantize_backbone(model.network, squares, model.preprocess)
     found = _compute(model, proto, about, images, on_progress=functools.partial(on_work, "compare"))
     targets = targets_of(images.items, model.task, len(model.classes))
     thresholds = model.thresholds

@@ -19,7 +19,7 @@ from resnet_cli.training.events import OnEvent
 from resnet_cli.training.plan import Plan
 
 
-def with_quantised(
+def with_quantized(
     plan: Plan, network: ResNet50, folder: RunFolder, distributed: Distributed, *, on_event: OnEvent
 ) -> Plan:
     """A plan in int8 with the run's quantized backbone, which is made unless the run has it; other plans as they are.
@@ -57,7 +57,7 @@ def with_quantised(
 def _make(plan: Plan, network: ResNet50, path: Path, about: str, *, on_event: OnEvent) -> None:
     try:
         from resnet_cli.engines.int8 import NUM_CALIBRATION
-        from resnet_cli.engines.int8_writer import quantise_backbone, write_int8
+        from resnet_cli.engines.int8_writer import quantize_backbone, write_int8
     except ImportError as error:
         raise ConfigError(
             f"--precision int8 needs onnx and onnxruntime: {error}", hint="use --precision bf16, or remove --precision"
@@ -68,7 +68,7 @@ def _make(plan: Plan, network: ResNet50, path: Path, about: str, *, on_event: On
         on_event(WorkDone("quantize", done, total))
 
     squares = counted(map(plan.preprocess.read, items), len(items), on_progress)
-    write_int8(quantise_backbone(network, squares, plan.preprocess), path, about, {})
+    write_int8(quantize_backbone(network, squares, plan.preprocess), path, about, {})
 
 
 def _copy(model_path: Path | None, path: Path, about: str, sha256: str | None) -> None:

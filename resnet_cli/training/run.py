@@ -36,7 +36,7 @@ from resnet_cli.training.events import (
 )
 from resnet_cli.training.exemplars import Retention
 from resnet_cli.training.head_start import start_steps
-from resnet_cli.training.int8 import with_quantised
+from resnet_cli.training.int8 import with_quantized
 from resnet_cli.training.kept_classes import join_exemplars, keep_calibration, keep_rows
 from resnet_cli.training.loop import FitOptions, TrainingTask, fit
 from resnet_cli.training.lr_finder import find_lr
@@ -151,7 +151,7 @@ class TrainingRun:
         return find_lr(training.train_state, training.task(), compute=self._plan.step_compute)
 
     def _train_head(self, found: tuple[Checkpoint, tuple[str, ...]] | None) -> None:
-        self._plan = with_quantised(self._plan, self._network, self._folder, self._distributed, on_event=self._on_event)
+        self._plan = with_quantized(self._plan, self._network, self._folder, self._distributed, on_event=self._on_event)
         plan, network = self._plan, self._network
         # Test images too: it is the same pass, and a damaged image is found now and not at the end.
         rows = self._features(SPLITS)

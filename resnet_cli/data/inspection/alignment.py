@@ -83,7 +83,7 @@ def overlay(moved: NDArray[np.uint8], fixed: NDArray[np.uint8]) -> Overlay:
         fixed: Their partners, gray [n x SIDE x SIDE].
     """
     one, other = align(moved.astype(np.float32), fixed.astype(np.float32)), fixed.astype(np.float32)
-    one_flat, other_flat = _centred(one), _centred(other)
+    one_flat, other_flat = _centered(one), _centered(other)
     gain = (one_flat * other_flat).sum(axis=1) / np.maximum((one_flat**2).sum(axis=1), 1)
     offset = _inner(other).mean(axis=(1, 2)) - gain * _inner(one).mean(axis=(1, 2))
     return Overlay(_float32((_edges(one) * _edges(other)).sum(axis=1)), _float32(gain), _float32(offset))
@@ -95,11 +95,11 @@ def align(moved: Floats, fixed: Floats) -> Floats:
     Source: Lucas and Kanade, "An Iterative Image Registration Technique with an Application to Stereo Vision",
     IJCAI 1981.
     """
-    target = _centred(fixed)[:, :, None]
+    target = _centered(fixed)[:, :, None]
     motion = np.zeros((len(moved), NUM_MOTIONS - 1), np.float32)
     for _ in range(_ALIGNMENT_STEPS):
         tangents = _motions(_move(moved, motion))
-        tangents = _centred(tangents.reshape(-1, SIDE, SIDE)).reshape(len(moved), NUM_MOTIONS, -1)
+        tangents = _centered(tangents.reshape(-1, SIDE, SIDE)).reshape(len(moved), NUM_MOTIONS, -1)
         weights = np.linalg.solve(_squares(tangents) + np.diag(_COSTS), tangents @ target)[:, :, 0]
         # The first weight is the contrast, by which the others are scaled.
         step = weights[:, 1:] / np.maximum(weights[:, :1], 0.3)
@@ -161,7 +161,7 @@ def _inner(images: Floats) -> Floats:
     return images[..., 1:-1, 1:-1]
 
 
-def _centred(images: Floats) -> Floats:
+def _centered(images: Floats) -> Floats:
     """Inner cells as rows [n x (s - 2)^2], minus their mean."""
     flat = _inner(images).reshape(len(images), -1)
     return _float32(flat - flat.mean(axis=1, keepdims=True))

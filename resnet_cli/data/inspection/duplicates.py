@@ -45,10 +45,10 @@ from resnet_cli.system.events import Progress
 
 Bytes: TypeAlias = NDArray[np.uint8]
 
-_COLOUR_SIDE = 4
+_COLOR_SIDE = 4
 _GRAY_BYTES = SIDE**2
 #: A gray thumbnail of 16 x 16, then one of 4 x 4 in RGB.
-SIGNATURE_BYTES = _GRAY_BYTES + 3 * _COLOUR_SIDE**2
+SIGNATURE_BYTES = _GRAY_BYTES + 3 * _COLOR_SIDE**2
 
 # The thresholds were chosen on CIFAR-10 (60,000 images and 3,500 planted copies) and 497 photos (1,600 copies).
 #: Cosine of coarse descriptors. 1 in 8,000 pairs of CIFAR-10 passes, and 3 copies in 1,000 are lost.
@@ -59,7 +59,7 @@ _MIN_EXPLAINED = 0.8
 #: (ships on a horizon; judged by eye); between 0.91 and 0.93 a third are.
 _MIN_EDGES = 0.945
 #: Root mean square difference of color at equal brightness, on a scale of 255.
-_MAX_COLOUR = 12.0
+_MAX_COLOR = 12.0
 #: Limits of the contrast and brightness (of 255) of a copy; beyond them it is a different image of the same shape.
 _MAX_GAIN = 2.0
 _MAX_OFFSET = 48.0
@@ -68,7 +68,7 @@ _MAX_OFFSET = 48.0
 _MIN_TEXTURE = 6
 _MAX_FLAT = 10
 #: Root mean square difference of flat colors, of 255: JPEG of quality 30 changes them by up to about three levels.
-_MAX_FLAT_COLOUR = 4.0
+_MAX_FLAT_COLOR = 4.0
 #: Cosine of ResNet-50 features. Of 12,000 CIFAR-10 images at 128 px seven pairs reach it, all real by eye (of the 34
 #: above 0.90 two are not), of 497 photos at 224 px none. It finds 48 % of 560 planted copies of the first and 65 % of
 #: 480 of the second, where signatures find 99 and 98 %: features complement signatures and do not replace them.
@@ -93,7 +93,7 @@ def signature(image: Image.Image) -> bytes:
     """
     # reducing_gap shrinks a photo by whole factors first: many times faster, and the same at this size.
     small = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return small.convert("L").tobytes() + small.reduce(SIDE // _COLOUR_SIDE).tobytes()
+    return small.convert("L").tobytes() + small.reduce(SIDE // _COLOR_SIDE).tobytes()
 
 
 def find_near(signatures: Table, *, on_progress: Progress | None = None) -> NearPairs:
@@ -171,7 +171,7 @@ def _listed(pairs: Pairs, *, rank: NDArray[Any]) -> NearPairs:
 
 def _near_flat(left: Floats, right: Floats, keep: int, report: Report) -> Pairs:
     """Flat images of the same color."""
-    threshold = -(_MAX_FLAT_COLOUR**2) / 2
+    threshold = -(_MAX_FLAT_COLOR**2) / 2
     first, second, product = search(len(left), left.__getitem__, right.__getitem__, threshold, report=report, keep=keep)
     distance = np.sqrt(np.maximum(-2 * product, 0))
     return first, second, (1 - distance / 255).astype(np.float32)
@@ -232,8 +232,8 @@ def _blocks(pairs: Pairs) -> Iterator[tuple[Rows, Rows]]:
 def _compare(moved: Bytes, fixed: Bytes) -> tuple[NDArray[np.bool_], Floats]:
     """Whether each pair of signatures [n x SIGNATURE_BYTES] is the same image, and the correlation of its edges."""
     found = overlay(_gray(moved), _gray(fixed))
-    colour = found.gain[:, None] * _chroma(moved) - _chroma(fixed)
-    same = (found.edges >= _MIN_EDGES) & (np.sqrt((colour**2).mean(axis=1)) <= _MAX_COLOUR)
+    color = found.gain[:, None] * _chroma(moved) - _chroma(fixed)
+    same = (found.edges >= _MIN_EDGES) & (np.sqrt((color**2).mean(axis=1)) <= _MAX_COLOR)
     same &= (found.gain >= 1 / _MAX_GAIN) & (found.gain <= _MAX_GAIN) & (np.abs(found.offset) <= _MAX_OFFSET)
     return same, found.edges
 
@@ -244,6 +244,6 @@ def _gray(signatures: Bytes) -> Bytes:
 
 def _chroma(signatures: Bytes) -> Floats:
     """Blue and red minus luma of each cell of the small thumbnail [n x 32]. Source: ITU-R BT.601's luma."""
-    colours = signatures[:, _GRAY_BYTES:].astype(np.float32).reshape(-1, _COLOUR_SIDE**2, 3)
-    luma = colours @ np.array([0.299, 0.587, 0.114], np.float32)
-    return np.hstack([colours[:, :, 2] - luma, colours[:, :, 0] - luma])
+    colors = signatures[:, _GRAY_BYTES:].astype(np.float32).reshape(-1, _COLOR_SIDE**2, 3)
+    luma = colors @ np.array([0.299, 0.587, 0.114], np.float32)
+    return np.hstack([colors[:, :, 2] - luma, colors[:, :, 0] - luma])

@@ -135,12 +135,12 @@ class Augment:
         view = draw_part(augmentation, preprocess, image.size, rng)
         pixels = self._apply(image, view)
         if augmentation.policy != "none":
-            varied = apply_policy(augmentation.policy, from_pixels(pixels), rng, fill=preprocess.mean_colour)
+            varied = apply_policy(augmentation.policy, from_pixels(pixels), rng, fill=preprocess.mean_color)
             pixels = np.asarray(varied)
         view = draw_finish(view, augmentation, preprocess.crop_size, rng)
         if view.mirrored:
             pixels = pixels[:, ::-1]
-        return pixels if view.erased is None else _fill(pixels, view.erased, preprocess.mean_colour)
+        return pixels if view.erased is None else _fill(pixels, view.erased, preprocess.mean_color)
 
     def _apply(self, image: Image.Image, view: View) -> Pixels:
         preprocess = self._preprocess

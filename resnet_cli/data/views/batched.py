@@ -43,7 +43,7 @@ def show(pixels: Tensor, views: Sequence[View], frames: Sequence[Frame], preproc
         uint8 [b x 3 x crop_size x crop_size], channels last in memory.
     """
     side, device = preprocess.crop_size, pixels.device
-    fill = to_device(torch.tensor(preprocess.mean_colour, dtype=torch.uint8), device)
+    fill = to_device(torch.tensor(preprocess.mean_color, dtype=torch.uint8), device)
     source_shifts = [view.source_shift for view in views if view.source_shift is not None]
     if source_shifts:
         pixels = _cut(pixels, source_shifts)

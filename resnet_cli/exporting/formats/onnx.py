@@ -37,7 +37,7 @@ class OnnxFormat(Format):
             with_heat=HEATMAP in metadata.outputs,
         )
         if metadata.precision == "int8":
-            made = int8.quantise(made, calibration(), model.preprocess, images=IMAGES)
+            made = int8.quantize(made, calibration(), model.preprocess, images=IMAGES)
         if metadata.input_kind == "picture":
             made = take_images(made, model.preprocess)
         self._made = made

@@ -49,7 +49,7 @@ class OpenVinoFormat(Format):
             model, precision="int8" if is_int8 else "fp32", with_novelty=NOVELTY in metadata.outputs, with_heat=False
         )
         if is_int8:
-            made = int8.quantise(made, calibration(), model.preprocess, images=IMAGES)
+            made = int8.quantize(made, calibration(), model.preprocess, images=IMAGES)
         self._made = take_pixels(made, model.preprocess)
         return self._convert(self._made, metadata, path)
 

@@ -11,7 +11,7 @@ from onnx import GraphProto, ModelProto, helper
 from resnet_cli.engines.graph import GraphWriter
 from resnet_cli.engines.layers import add_features
 from resnet_cli.exported.metadata import IMAGES, PIXELS, RAW_IMAGES, ExportMetadata, FilePrecision
-from resnet_cli.exporting.onnx_writer.geometry import add_normalisation, add_preprocessing
+from resnet_cli.exporting.onnx_writer.geometry import add_normalization, add_preprocessing
 from resnet_cli.exporting.onnx_writer.network import add_heat, add_novelty, add_probs
 from resnet_cli.model.heatmap import STRIDE_PX
 from resnet_cli.model.model_file import Model
@@ -29,7 +29,7 @@ def to_onnx(
     Args:
         model: The model; its network is copied and its BatchNorms are folded.
         precision: ``fp16`` computes the backbone in float16. ``int8`` stores head and training features as bytes; the
-            convolutions, still float32, become int8 in :func:`resnet_cli.engines.int8.quantise`.
+            convolutions, still float32, become int8 in :func:`resnet_cli.engines.int8.quantize`.
         with_novelty: Also compute how unlike the training images an image is, if the model holds training features.
         with_heat: Also compute which regions of the image support its most probable class.
 
@@ -80,7 +80,7 @@ def take_pixels(proto: ModelProto, preprocess: Preprocess, *, as_floats: bool = 
     """
     before, side = GraphWriter("preprocess/"), preprocess.crop_size
     levels = PIXELS if as_floats else before.cast(PIXELS, np.float32)
-    add_normalisation(before, levels, preprocess, name=IMAGES)
+    add_normalization(before, levels, preprocess, name=IMAGES)
     dtype = np.float32 if as_floats else np.uint8
     return _begin_with(before.build({PIXELS: (dtype, ["b", 3, side, side])}, {}).graph, proto)
 

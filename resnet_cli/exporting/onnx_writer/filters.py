@@ -69,11 +69,11 @@ def add_weights(graph: GraphWriter, axis: Axis, preprocess: Preprocess) -> Filte
         steps = graph.op("Min", graph.op("Max", steps, np.int64(0)), last)
     length, reduction = axis.length, add_ratio(graph, axis.length, axis.resized)
     # The center of each pixel of the square, in source pixels: float64 [s].
-    centres = graph.op("Mul", graph.op("Add", graph.cast(steps, np.float64), np.float64(0.5)), reduction)
+    centers = graph.op("Mul", graph.op("Add", graph.cast(steps, np.float64), np.float64(0.5)), reduction)
     if axis.is_part is not None:
         part, step = _part(graph, axis, reduction, preprocess)
-        centres, reduction = (graph.op("Where", axis.is_part, x, y) for x, y in ((part, centres), (step, reduction)))
-    pixels, fractions = _split(graph, centres, steps, length, axis.resized)
+        centers, reduction = (graph.op("Where", axis.is_part, x, y) for x, y in ((part, centers), (step, reduction)))
+    pixels, fractions = _split(graph, centers, steps, length, axis.resized)
     coarse = graph.op("Max", reduction, np.float64(1))
     # How far the filter reaches on each side, in source pixels: only [s x taps] weights need to be computed.
     support = graph.op("Mul", graph.op("Max", length, axis.resized), np.int64(_SUPPORT[preprocess.interpolation]))
@@ -97,7 +97,7 @@ def add_weights(graph: GraphWriter, axis: Axis, preprocess: Preprocess) -> Filte
     return FilterWeights(upper, lower, starts, ends, len(heads))
 
 
-def _split(graph: GraphWriter, centres: str, steps: str, length: str, divisor: str) -> tuple[str, str]:
+def _split(graph: GraphWriter, centers: str, steps: str, length: str, divisor: str) -> tuple[str, str]:
     """Centers as whole source pixels, int64 [s], and the rest, float64 [s].
 
     The whole pixels are computed with integers, and the rest is kept close to what follows from integers. Runtimes that
@@ -107,7 +107,7 @@ def _split(graph: GraphWriter, centres: str, steps: str, length: str, divisor: s
     denominator = graph.op("Mul", divisor, np.int64(2))
     pixels = graph.op("Div", numerator, denominator)
     rest = add_ratio(graph, graph.op("Sub", numerator, graph.op("Mul", pixels, denominator)), denominator)
-    exact = graph.op("Sub", centres, graph.cast(pixels, np.float64))
+    exact = graph.op("Sub", centers, graph.cast(pixels, np.float64))
     above = graph.op("Max", exact, graph.op("Sub", rest, np.float64(_ROUNDING)))
     return pixels, graph.op("Min", above, graph.op("Add", rest, np.float64(_ROUNDING)))
 

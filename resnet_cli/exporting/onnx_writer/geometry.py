@@ -47,11 +47,11 @@ def add_preprocessing(graph: GraphWriter, images: str, preprocess: Preprocess, *
             is_tall = graph.op("And", is_tall, is_panorama)
         square = _in_order(graph, images, columns, rows, is_tall)
     if preprocess.fit == "pad":
-        square = _on_mean_colour(graph, square, across, down, preprocess)
-    add_normalisation(graph, square, preprocess, name=name)
+        square = _on_mean_color(graph, square, across, down, preprocess)
+    add_normalization(graph, square, preprocess, name=name)
 
 
-def add_normalisation(graph: GraphWriter, levels: str, preprocess: Preprocess, *, name: str) -> None:
+def add_normalization(graph: GraphWriter, levels: str, preprocess: Preprocess, *, name: str) -> None:
     """Adds mean and std.
 
     Args:
@@ -203,7 +203,7 @@ def _near(graph: GraphWriter, rounded: str, above: str, below: str) -> str:
     return graph.op("Max", graph.op("Min", rounded, half_up), graph.op("Sub", half_up, np.int64(1)))
 
 
-def _on_mean_colour(graph: GraphWriter, square: str, across: Axis, down: Axis, preprocess: Preprocess) -> str:
+def _on_mean_color(graph: GraphWriter, square: str, across: Axis, down: Axis, preprocess: Preprocess) -> str:
     """Fills the square with the mean color where there is no image."""
     steps = np.arange(preprocess.crop_size)
     inside = []
@@ -211,5 +211,5 @@ def _on_mean_colour(graph: GraphWriter, square: str, across: Axis, down: Axis, p
         index = graph.op("Add", steps, axis.offset)
         within = graph.op("And", graph.op("Greater", index, np.int64(-1)), graph.op("Less", index, axis.resized))
         inside.append(graph.op("Unsqueeze", within, np.array([dimension])))
-    colour = np.array(preprocess.mean_colour, dtype=np.float32).reshape(1, 3, 1, 1)
-    return graph.op("Where", graph.op("And", *inside), square, colour)
+    color = np.array(preprocess.mean_color, dtype=np.float32).reshape(1, 3, 1, 1)
+    return graph.op("Where", graph.op("And", *inside), square, color)

@@ -66,7 +66,7 @@ def snippet(language: str, kind: str, metadata: ExportMetadata, path: Path) -> s
             bit_depth=preprocess.bit_depth,
             mean=preprocess.mean,
             std=preprocess.std,
-            mean_color=preprocess.mean_colour,
+            mean_color=preprocess.mean_color,
         )
     )
 
