@@ -269,7 +269,7 @@ def test_what_can_be_known_at_once_is_refused_before_any_image_is_read(
     (folder / "cat" / "text.jpg").write_text("not an image, which is an error when it is read")
     fails(run_cli("finetune", folder, "--weights", "none.pth"), 2, "--weights none.pth: no such file")
     fails(run_cli("finetune", folder, *FROZEN, "--out", "/proc/nowhere/run"), 6, "/proc/nowhere/run", "--out")
-    monkeypatch.setattr("resnet_cli.loggers.listener._is_installed", lambda package: False)
+    monkeypatch.setattr("resnet_cli.loggers.listener.is_installed", lambda package: False)
     message = fails(run_cli("finetune", folder, *FROZEN, "--tensorboard", "--dry-run"), 4, "tensorboard needs")
     assert "[tensorboard]" in message
 

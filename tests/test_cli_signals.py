@@ -43,7 +43,10 @@ def wait(self, event):
     draw(self, event)
     if getattr(event, "task", "") == task:
         print("waiting", file=sys.stderr, flush=True)
-        time.sleep(60)
+        # In short pieces: a signal that arrives just before a sleep begins does not end it.
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            time.sleep(0.05)
 progress.ProgressView.__call__ = wait
 main()
 """

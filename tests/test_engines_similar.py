@@ -68,7 +68,7 @@ def test_unreadable_images_are_reported_and_the_rest_compared(model: Model, item
     found = find_similar(model, items[:1], [broken, *items], COMPUTE, on_progress=done.append)
     assert [error.path for error in found.errors] == [str(tmp_path / "gone.jpg")] and len(found.matches) == 10
     assert done[-1] == 12
-    with pytest.raises(DataError, match="no image there can be read"):
+    with pytest.raises(DataError, match="no image of --among can be read"):
         find_similar(model, items[:1], [broken], COMPUTE)
     with pytest.raises(DataError, match=r"gone\.jpg"):
         find_similar(model, [broken], items, COMPUTE)
