@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from resnet_cli.cli.export_tables import benchmark_blocks, parity_tables, result_block
 from resnet_cli.commands.export import ExportResult, FormatComparison
@@ -30,9 +31,9 @@ def test_every_format_takes_one_line_and_a_reason_is_a_sentence_below(width: int
     )
     rows.append(FormatResult("openvino", note=REASON))
     console = Console(width=width, file=io.StringIO())
-    console.print(
-        *benchmark_blocks(FormatComparison(Path("m"), rows, DECISIONS["single-label"]), width=width), sep="\n"
-    )
+    for block in benchmark_blocks(FormatComparison(Path("m"), rows, DECISIONS["single-label"]), width=width):
+        # As output.py prints it: a terminal would break the lines of a text within words.
+        console.print(block, soft_wrap=isinstance(block, Text))
     assert isinstance(console.file, io.StringIO)
     lines = [line.strip() for line in console.file.getvalue().splitlines()]
     start = next(index for index, line in enumerate(lines) if line.startswith("the model, in torch"))
@@ -40,6 +41,7 @@ def test_every_format_takes_one_line_and_a_reason_is_a_sentence_below(width: int
     assert all(line.startswith(f"{row.name}  ") for line, row in zip(table, rows, strict=True)), table
     assert all(line.split()[-2:] == ["1234", "988"] for line in table[:-1]) and table[-1].split() == ["openvino", "-"]
     assert ("2.8e-06" in table[1]) is (width >= 80), table
+    assert max(map(len, lines)) <= width
     below = " ".join(lines[start + len(rows) :])
     assert f"openvino: {REASON}" in below and "onnx int8: would be rejected" in below
     assert "95 % interval of the model's accuracy: 91.7 to 98.2 %" in below

@@ -164,4 +164,5 @@ def benchmark_blocks(comparison: FormatComparison, *, width: int) -> list[Render
         ends = percent_range(reference.low, reference.high)
         notes.append(Text(f"95 % interval of the model's {decisions.score}: {ends}; --json has that of each file"))
     notes.append(Text("ms: milliseconds per decoded image at this batch size, with preprocessing; no file was kept"))
-    return [table, *notes]
+    # Text by itself would be left to the terminal, which breaks lines within words.
+    return [table, Group(*notes)]
