@@ -174,6 +174,11 @@ def _json(value: Any) -> str:
     return text
 
 
+def one_line(text: object) -> str:
+    """A message, such as that of an error, without line breaks; the name of its type if it is empty."""
+    return " ".join(str(text).split()) or type(text).__name__
+
+
 def printable(name: str) -> str:
     """A name that is safe to draw: format characters dropped, control characters and lone surrogates replaced.
 

@@ -12,6 +12,7 @@ from importlib.machinery import ModuleSpec
 
 from resnet_cli.errors import SetupError
 from resnet_cli.installation import install_command
+from resnet_cli.text import one_line
 
 
 @contextlib.contextmanager
@@ -39,7 +40,7 @@ def optional_import(module: str, *, name: str, purpose: str, hint: str) -> Itera
             raise SetupError(f"{purpose} needs {name}, which is not installed", hint=hint) from error
         # A part of it, or a package that it needs.
         raise SetupError(
-            f"{purpose}: {name} is installed but cannot be imported: {_one_line(error)}", hint=hint
+            f"{purpose}: {name} is installed but cannot be imported: {one_line(error)[:200]}", hint=hint
         ) from error
 
 
@@ -56,11 +57,6 @@ def is_installed(package: str) -> bool:
 def is_folder_without_code(spec: ModuleSpec | None) -> bool:
     """Whether Python would import a mere folder: the current folder may have one with the name of a package."""
     return spec is not None and spec.origin is None and spec.submodule_search_locations is not None
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())[:200]
-    return text or type(error).__name__
 
 
 def require_version(package: str, at_least: str, below: str, *, purpose: str, extra: str) -> None:

@@ -32,7 +32,6 @@ NO_HOME = Path(os.devnull)
 FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 #: Hint for a full disk.
 MORE_ROOM = "free some space, or point RESNET_CLI_CACHE (data) or TORCH_HOME (weights) elsewhere"
-NEW_NAME = "choose another name, or remove it first"
 
 
 def cache_dir() -> Path:
@@ -211,18 +210,17 @@ def make_dir(path: Path) -> Path:
     return path
 
 
-def refuse_existing(out: Path | None, *, hint: str = NEW_NAME) -> None:
+def refuse_existing(out: Path | None) -> None:
     """Rejects an output path that exists.
 
     Args:
         out: The path; None for a name that will be new.
-        hint: What to do instead.
 
     Raises:
         ConfigError: ``out`` exists.
     """
     if out is not None and os.path.lexists(out):
-        raise ConfigError(f"--out {out}: exists already", hint=hint)
+        raise ConfigError(f"--out {out}: exists already", hint="choose another name, or remove it first")
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from resnet_cli.exporting.hub.exported_file import Exported
 from resnet_cli.exporting.parity_result import Parity
 from resnet_cli.model.model_file import Model
 from resnet_cli.network import hub
-from resnet_cli.text import shorten
+from resnet_cli.text import one_line, shorten
 from resnet_cli.version import __version__
 
 README, CONFIG = "README.md", "config.json"
@@ -149,8 +149,7 @@ class Push:
         return NetworkError(f"cannot push to hf:{self._to.repo}: {reason}; {path} is kept", hint=again)
 
     def _one_line(self, text: object) -> str:
-        line = " ".join(str(text).split()) or type(text).__name__
-        return shorten(line.replace(self._to.token, "..."), 300)
+        return shorten(one_line(text).replace(self._to.token, "..."), 300)
 
     def _again(self, path: Path) -> str:
         """The command that exports and uploads the file again."""
